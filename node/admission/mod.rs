@@ -1,0 +1,1 @@
+//! May a request enter? Limits and validity, before anything is proposed.

@@ -1,0 +1,1 @@
+//! Committed entries become state, on one thread.

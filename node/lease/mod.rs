@@ -1,0 +1,1 @@
+//! Leases: grants, attachments and, on the leader, deadlines.

@@ -1,0 +1,1 @@
+//! Keys by revision: index, reads, writes, compaction, hashes.

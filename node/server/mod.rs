@@ -1,0 +1,1 @@
+//! The root: wires every part.

@@ -1,0 +1,107 @@
+//! Ids and intervals that every layer shares.
+
+use bytes::Bytes;
+use std::fmt;
+
+/// A member of the cluster: the first eight bytes of a SHA-1 (etcd `server/etcdserver/api/membership`).
+/// Zero means "none" on the wire. Printed as etcd prints it: lower-case hex without padding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(pub u64);
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// The cluster's id; printed like a [`MemberId`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub u64);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// A lease. Zero means "no lease".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub i64);
+
+impl LeaseId {
+    pub const NONE: LeaseId = LeaseId(0);
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// The place of an entry in the Raft log. Indexes start at 1, as in etcd; zero stands before the first entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPosition {
+    pub term: u64,
+    pub index: u64,
+}
+
+/// A set of keys as requests name it, parsed once: one key, or `[start, end)` with an optional end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeyInterval {
+    One(Bytes),
+    /// `end == None` is open: every key at or above `start`. An `end` at or below `start` holds nothing.
+    Range {
+        start: Bytes,
+        end: Option<Bytes>,
+    },
+}
+
+impl KeyInterval {
+    /// Reads etcd's pair: no `range_end` is one key, a single zero byte is open-ended.
+    pub fn new(key: Bytes, range_end: Bytes) -> Self {
+        match range_end.as_ref() {
+            [] => KeyInterval::One(key),
+            [0] => KeyInterval::Range { start: key, end: None },
+            _ => KeyInterval::Range { start: key, end: Some(range_end) },
+        }
+    }
+
+    /// The first key that may be in the interval.
+    pub fn start(&self) -> &Bytes {
+        match self {
+            KeyInterval::One(key) => key,
+            KeyInterval::Range { start, .. } => start,
+        }
+    }
+
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match self {
+            KeyInterval::One(one) => one.as_ref() == key,
+            KeyInterval::Range { start, end } => {
+                start.as_ref() <= key && end.as_ref().is_none_or(|end| key < end.as_ref())
+            }
+        }
+    }
+
+    /// True if no key can be in it.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, KeyInterval::Range { start, end: Some(end) } if end <= start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_end_of_one_zero_byte_is_open() {
+        let all = KeyInterval::new(Bytes::from_static(b"a"), Bytes::from_static(b"\0"));
+        assert!(all.contains(b"zzz") && !all.contains(b"Z"));
+    }
+
+    #[test]
+    fn an_end_at_or_below_the_start_is_empty() {
+        let none = KeyInterval::new(Bytes::from_static(b"b"), Bytes::from_static(b"a"));
+        assert!(none.is_empty() && !none.contains(b"b"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Watchers: catch up from history, then follow what is applied.
