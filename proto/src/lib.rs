@@ -2,8 +2,8 @@
 //! the `.proto` files of this crate; nothing is written by hand.
 //!
 //! Every `bytes` field is a [`bytes::Bytes`]. Messages of proto2 packages (`raftpb`, `walpb`, `snappb`,
-//! [`etcdserverpb::Metadata`]) have `Option` fields: `Some(0)` is written, `None` is not, and etcd's
-//! own records always carry their numbers.
+//! [`etcdserverpb::Metadata`]) have `Option` fields: `Some(0)` is written, `None` is not. Field names are
+//! etcd's in snake case, so `peerURLs` is `peer_urls` and `ID` is `id`.
 
 /// Declares the module of one proto package.
 macro_rules! package {

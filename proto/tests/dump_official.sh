@@ -12,4 +12,5 @@ go mod init dump >&2
 # raft and grpc come in the versions that this etcd server itself requires.
 go get "go.etcd.io/etcd/api/v3@$etcd" "go.etcd.io/etcd/server/v3@$etcd" >&2
 go build -o dump . >&2
-./dump > "$here/official-descriptors.txt"
+./dump > descriptors.txt
+cp descriptors.txt "$here/official-descriptors.txt"
