@@ -1,1 +1,18 @@
 //! Keys by revision: index, reads, writes, compaction, hashes.
+//!
+//! Rows (one per change, never rewritten) are in storage; the index from keys to revisions is in memory and
+//! rebuilt at open. One [`Store`] belongs to the apply thread; it publishes a [`View`] per batch, from which
+//! everybody else reads without a lock (DESIGN D5).
+//!
+//! Invariants: revisions have no gaps and never go back; a view's index names only rows that its storage
+//! version holds; rows and hashes are etcd's to the byte. Refuses to know leases (a number in the row),
+//! permissions, requests and watchers.
+
+mod history;
+mod key_index;
+mod record;
+mod revision;
+
+pub use history::Change;
+pub use key_index::KeyIndex;
+pub use revision::{Revision, RowKey};
