@@ -21,11 +21,10 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{Raft, RaftMetrics, ServerState};
 use prost::Message;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::{Request, Status};
 
@@ -54,8 +53,6 @@ pub struct Parts {
     pub waiters: Arc<Waiters>,
     pub lessor: Arc<Lessor>,
     pub on_applied: OnApplied,
-    /// Where received snapshots are written.
-    pub snapshot_dir: PathBuf,
 }
 
 /// Why a request has no answer of its own.
@@ -113,7 +110,8 @@ struct Inner {
     identity: Identity,
     timing: Timing,
     max_request_bytes: usize,
-    snapshot_dir: PathBuf,
+    /// Receiving a snapshot fills a disk: one at a time.
+    snapshot_slot: Semaphore,
     raft: Raft<TypeConfig, StateMachine>,
     wal: Wal,
     worker: WorkerHandle,
@@ -182,7 +180,7 @@ impl Consensus {
             identity: parts.identity,
             timing: parts.timing,
             max_request_bytes: parts.limits.max_request_bytes,
-            snapshot_dir: parts.snapshot_dir,
+            snapshot_slot: Semaphore::new(1),
             wal: parts.wal,
             worker: parts.worker,
             waiters: parts.waiters,
@@ -405,8 +403,8 @@ impl Consensus {
         &self.inner.worker
     }
 
-    pub(super) fn snapshot_dir(&self) -> &std::path::Path {
-        &self.inner.snapshot_dir
+    pub(super) fn snapshot_slot(&self) -> &Semaphore {
+        &self.inner.snapshot_slot
     }
 
     pub(super) fn count_slow_read_index(&self) {

@@ -2,8 +2,9 @@
 //! that it still leads before it renews one: after a stall another leader may have let it expire.
 
 use super::Consensus;
-use crate::lease::{Remaining, Renewal};
+use crate::lease::Renewal;
 use crate::types::LeaseId;
+use keelstone_proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest};
 use keelstone_proto::internal::{LeaseRenewResponse, LeaseTimeToLiveResponse};
 
 impl Consensus {
@@ -14,35 +15,46 @@ impl Consensus {
         if !self.leads() && self.leader_read_index().await.is_none() {
             return not_leader;
         }
-        let mut applied = self.applied_watch();
         let deadline = tokio::time::Instant::now() + self.request_timeout();
-        loop {
+        while tokio::time::Instant::now() < deadline {
             match self.lessor().renew(id, self.now()) {
                 Renewal::Renewed { ttl_secs } => return LeaseRenewResponse { ttl: ttl_secs, ..Default::default() },
                 Renewal::NotFound => return LeaseRenewResponse { not_found: true, ..Default::default() },
                 Renewal::NotPrimary => return not_leader,
-                Renewal::Expired => {
-                    let next = tokio::time::timeout_at(deadline, applied.changed()).await;
-                    if !matches!(next, Ok(Ok(()))) {
+                Renewal::Expired(revoked) => {
+                    // It ends by being dropped, when the lease is gone or the leadership.
+                    if tokio::time::timeout_at(deadline, revoked).await.is_err() {
+                        return not_leader;
+                    }
+                }
+                Renewal::Checkpointed => {
+                    if self.propose(reset_checkpoint(id)).await.is_err() {
                         return not_leader;
                     }
                 }
             }
         }
+        not_leader
     }
 
     pub(super) fn leader_lease_time_to_live(&self, id: LeaseId, keys: bool) -> LeaseTimeToLiveResponse {
-        if !self.is_leader() {
+        if !self.leads() {
             return LeaseTimeToLiveResponse { not_leader: true, ..Default::default() };
         }
-        match self.lessor().remaining(id, self.now()) {
+        match self.lessor().time_to_live(id, self.now(), keys) {
             None => LeaseTimeToLiveResponse { not_found: true, ..Default::default() },
-            Some(Remaining { ttl_secs, granted_ttl_secs }) => LeaseTimeToLiveResponse {
-                ttl: ttl_secs,
-                granted_ttl: granted_ttl_secs,
-                keys: if keys { self.lessor().keys(id) } else { Vec::new() },
+            Some(time) => LeaseTimeToLiveResponse {
+                ttl: time.remaining_secs,
+                granted_ttl: time.granted_ttl_secs,
+                keys: time.keys,
                 ..Default::default()
             },
         }
     }
+}
+
+fn reset_checkpoint(id: LeaseId) -> InternalRaftRequest {
+    let checkpoint = LeaseCheckpoint { id: id.0, remaining_ttl: 0 };
+    let request = LeaseCheckpointRequest { checkpoints: vec![checkpoint] };
+    InternalRaftRequest { lease_checkpoint: Some(request), ..Default::default() }
 }
