@@ -1,1 +1,3 @@
 //! Committed entries become state, on one thread.
+
+pub mod cost;
