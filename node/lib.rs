@@ -23,4 +23,5 @@ pub mod wal;
 
 pub mod clock;
 pub mod disk;
+pub mod logging;
 pub mod types;
