@@ -175,8 +175,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
-        self.wal.truncate_after(types::position_or_zero(last_log_id.as_ref()).index);
-        Ok(())
+        let index = types::position_or_zero(last_log_id.as_ref()).index;
+        self.wal.truncate_after(index).map_err(io::Error::other)
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {

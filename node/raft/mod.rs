@@ -4,6 +4,7 @@
 //! linearizable read waits for a ReadIndex round that began after it; "a leader is known" has one answer
 //! ([`leadership`]). Refuses to know what a request means: that is `apply`'s.
 
+mod bootstrap;
 mod config;
 mod consensus;
 mod leadership;
@@ -18,6 +19,7 @@ mod state_machine;
 mod transfer;
 mod types;
 
+pub use bootstrap::bootstrap_log;
 pub use consensus::{Consensus, LeaseAnswer, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
 pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing};
 pub use types::{DecodeError, stored_membership_to_bytes};
