@@ -5,11 +5,11 @@ pub const ETCD_VERSION: &str = "3.7.3";
 
 pub mod cli;
 pub mod config;
-//pub mod server;
+pub mod server;
 
 pub mod api;
 pub mod admission;
-//pub mod raft;
+pub mod raft;
 pub mod apply;
 pub mod watch;
 

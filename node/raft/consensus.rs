@@ -9,7 +9,8 @@ use super::read_index;
 use super::request_id::RequestIds;
 use super::state_machine::{OnApplied, StateMachine};
 use super::types::TypeConfig;
-use crate::apply::{ApplyError, Reply, Waiters, WorkerHandle};
+use super::state_files::StateFiles;
+use crate::apply::{ApplyError, Reply, Waiters, Worker};
 use crate::clock::Clock;
 use crate::lease::Lessor;
 use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
@@ -49,7 +50,10 @@ pub struct Parts {
     pub limits: Limits,
     pub clock: Arc<dyn Clock>,
     pub wal: Wal,
-    pub worker: WorkerHandle,
+    pub worker: Worker,
+    /// What the state holds: the last applied entry and the encoded membership.
+    pub applied: (LogPosition, Option<Bytes>),
+    pub state_files: StateFiles,
     pub waiters: Arc<Waiters>,
     pub lessor: Arc<Lessor>,
     pub on_applied: OnApplied,
@@ -114,7 +118,8 @@ struct Inner {
     snapshot_slot: Semaphore,
     raft: Raft<TypeConfig, StateMachine>,
     wal: Wal,
-    worker: WorkerHandle,
+    worker: Worker,
+    state_files: Arc<StateFiles>,
     waiters: Arc<Waiters>,
     lessor: Arc<Lessor>,
     clock: Arc<dyn Clock>,
@@ -164,11 +169,14 @@ impl Consensus {
         let config = openraft_config(parts.timing, &parts.limits)?;
         let conf_state = SharedConfState::default();
         let log_store = LogStore::new(parts.wal.clone(), Arc::clone(&conf_state));
+        let state_files = Arc::new(parts.state_files);
         let state_machine = StateMachine::new(
             parts.worker.clone(),
             Arc::clone(&parts.waiters),
             parts.on_applied.clone(),
             conf_state,
+            Arc::clone(&state_files),
+            parts.applied,
         );
         let peers = PeerClients::new(parts.identity, parts.timing);
         let raft =
@@ -183,6 +191,7 @@ impl Consensus {
             snapshot_slot: Semaphore::new(1),
             wal: parts.wal,
             worker: parts.worker,
+            state_files,
             waiters: parts.waiters,
             lessor: parts.lessor,
             leadership: Leadership::new(
@@ -388,7 +397,7 @@ impl Consensus {
     }
 
     pub(super) fn is_awaited(&self, request_id: u64) -> bool {
-        self.inner.waiters.is_awaited(request_id)
+        self.inner.waiters.is_waiting(request_id)
     }
 
     pub(super) fn applied_watch(&self) -> watch::Receiver<u64> {
@@ -399,8 +408,8 @@ impl Consensus {
         self.inner.leadership.heard_from(leader);
     }
 
-    pub(super) fn worker(&self) -> &WorkerHandle {
-        &self.inner.worker
+    pub(super) fn state_files(&self) -> &StateFiles {
+        &self.inner.state_files
     }
 
     pub(super) fn snapshot_slot(&self) -> &Semaphore {
@@ -429,7 +438,8 @@ impl Consensus {
     pub(super) async fn await_leader(&self) -> Result<MemberId, tokio::time::error::Elapsed> {
         let mut leader = self.leader_watch();
         let known = async {
-            match leader.wait_for(Option::is_some).await {
+            let found = leader.wait_for(Option::is_some).await.map(|found| *found);
+            match found {
                 Ok(found) => found.unwrap_or_default(),
                 // The node is ending; the caller's deadline ends the wait.
                 Err(_closed) => std::future::pending().await,

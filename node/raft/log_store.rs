@@ -7,7 +7,6 @@ use crate::wal::{self, Wal};
 use arc_swap::ArcSwap;
 use futures_util::stream::{self, Stream};
 use keelstone_proto::raftpb::ConfState;
-use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use std::fmt::Debug;

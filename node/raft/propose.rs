@@ -92,8 +92,7 @@ async fn start(consensus: &Consensus, in_flight: &mut JoinSet<Vec<Queued>>, batc
         in_flight.spawn(async move { send(&consensus, batch).await });
         return;
     }
-    let proposals = batch.iter().map(|queued| Proposal(queued.data.clone()));
-    match consensus.raft().client_write_many(proposals).await {
+    match consensus.raft().client_write_many(proposals(&batch)).await {
         Ok(results) => {
             in_flight.spawn(async move { not_taken(batch, local_fates(results).await) });
         }
@@ -110,8 +109,7 @@ async fn send(consensus: &Consensus, batch: Vec<Queued>) -> Vec<Queued> {
         return batch;
     }
     let fates = if consensus.is_leader() {
-        let proposals = batch.iter().map(|queued| Proposal(queued.data.clone()));
-        match consensus.raft().client_write_many(proposals).await {
+        match consensus.raft().client_write_many(proposals(&batch)).await {
             Ok(results) => local_fates(results).await,
             Err(_stopped) => return Vec::new(),
         }
@@ -119,6 +117,10 @@ async fn send(consensus: &Consensus, batch: Vec<Queued>) -> Vec<Queued> {
         forward(consensus, &batch).await
     };
     not_taken(batch, fates)
+}
+
+fn proposals(batch: &[Queued]) -> Vec<Proposal> {
+    batch.iter().map(|queued| Proposal(queued.data.clone())).collect()
 }
 
 fn not_taken(batch: Vec<Queued>, fates: Vec<Fate>) -> Vec<Queued> {
@@ -132,7 +134,14 @@ async fn local_fates(
     results
         .map(|result| match result {
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => Fate::NotTaken,
-            Ok(Ok(_) | Err(ClientWriteError::ChangeMembershipError(_))) | Err(_) => Fate::Sent,
+            // Discarded here, an entry may still be on a member that leads later.
+            Ok(Ok(_)
+            | Err(
+                ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::LogEntryDiscarded(_)
+                | ClientWriteError::PreconditionFailed(_),
+            ))
+            | Err(_) => Fate::Sent,
         })
         .collect()
         .await
@@ -169,7 +178,7 @@ impl Consensus {
             return vec![false; count];
         }
         // Exact copies: the received message is one large buffer that the log must not pin.
-        let proposals = requests.iter().map(|data| Proposal(Bytes::copy_from_slice(data)));
+        let proposals: Vec<Proposal> = requests.iter().map(|data| Proposal(Bytes::copy_from_slice(data))).collect();
         let Ok(results) = self.raft().client_write_many(proposals).await else {
             return vec![false; count];
         };

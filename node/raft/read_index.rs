@@ -5,7 +5,7 @@
 use super::Consensus;
 use super::RequestError;
 use crate::raft::network::Purpose;
-use futures_util::future::OptionFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use keelstone_proto::internal;
 use openraft::ReadPolicy;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub async fn run(consensus: Consensus, mut queue: mpsc::Receiver<Waiting>) {
     let mut applied = consensus.applied_watch();
     // The reads of the running round.
     let mut asking: Vec<Waiting> = Vec::new();
-    let mut running: OptionFuture<_> = None.into();
+    let mut running: OptionFuture<BoxFuture<'_, Result<u64, RequestError>>> = None.into();
     // Reads whose index is known, by index.
     let mut known: BTreeMap<u64, Vec<Waiting>> = BTreeMap::new();
     loop {
@@ -38,7 +38,7 @@ pub async fn run(consensus: Consensus, mut queue: mpsc::Receiver<Waiting>) {
                 }
                 release(&mut known, *applied.borrow_and_update());
             }
-            Some(index) = &mut running => {
+            Some(index) = &mut running, if !asking.is_empty() => {
                 running = None.into();
                 match index {
                     Ok(index) => {
@@ -57,7 +57,7 @@ pub async fn run(consensus: Consensus, mut queue: mpsc::Receiver<Waiting>) {
                 if received == 0 {
                     return;
                 }
-                running = Some(Box::pin(round(&consensus))).into();
+                running = Some(Box::pin(round(&consensus)) as BoxFuture<'_, _>).into();
             }
         }
     }

@@ -2,10 +2,12 @@
 //! Taking one costs a durable commit and no copy; apply goes on meanwhile.
 
 use super::types::{self, DecodeError, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::apply::{ReceivedState, StateSnapshot, WorkerHandle};
+use crate::apply::{StateSnapshot, Worker};
+use crate::storage::Storage;
 use openraft::RaftSnapshotBuilder;
 use openraft::type_config::alias::SnapshotOf;
 use std::io;
+use std::path::PathBuf;
 
 /// What openraft passes on, without looking inside.
 #[derive(Debug)]
@@ -16,16 +18,23 @@ pub enum SnapshotSource {
     Received(ReceivedState),
 }
 
+/// A state file that is whole and durable, not yet in the place of the old one.
+#[derive(Debug)]
+pub struct ReceivedState {
+    pub path: PathBuf,
+    pub storage: Storage,
+}
+
 pub type Snapshot = SnapshotOf<TypeConfig, SnapshotSource>;
 
 /// Takes snapshots through the apply thread.
 #[derive(Clone, Debug)]
 pub struct SnapshotBuilder {
-    worker: WorkerHandle,
+    worker: Worker,
 }
 
 impl SnapshotBuilder {
-    pub fn new(worker: WorkerHandle) -> Self {
+    pub fn new(worker: Worker) -> Self {
         Self { worker }
     }
 }

@@ -4,12 +4,15 @@
 use super::log_store::SharedConfState;
 use super::snapshot::{Snapshot, SnapshotBuilder, SnapshotSource, stored_membership};
 use super::types::{self, LogId, Payload, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::apply::{Committed, CommittedPayload, Outcome, Waiters, WorkerHandle};
+use super::state_files::StateFiles;
+use crate::apply::{Committed, Outcome, Payload as Applied, Waiters, Worker};
+use crate::types::LogPosition;
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use keelstone_proto::raftpb::ConfState;
-use openraft::entry::RaftEntry;
 use openraft::storage::EntryResponder;
-use openraft::{OptionalSend, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::storage::RaftStateMachine;
+use openraft::{OptionalSend, RaftSnapshotBuilder};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -36,20 +39,26 @@ impl fmt::Debug for OnApplied {
 
 #[derive(Debug)]
 pub struct StateMachine {
-    worker: WorkerHandle,
+    worker: Worker,
     waiters: Arc<Waiters>,
     on_applied: OnApplied,
     conf_state: SharedConfState,
+    files: Arc<StateFiles>,
+    applied: LogPosition,
+    /// Encoded `StoredMembership`, as it stands in the state.
+    membership: Option<Bytes>,
 }
 
 impl StateMachine {
     pub fn new(
-        worker: WorkerHandle,
+        worker: Worker,
         waiters: Arc<Waiters>,
         on_applied: OnApplied,
         conf_state: SharedConfState,
+        files: Arc<StateFiles>,
+        (applied, membership): (LogPosition, Option<Bytes>),
     ) -> Self {
-        Self { worker, waiters, on_applied, conf_state }
+        Self { worker, waiters, on_applied, conf_state, files, applied, membership }
     }
 
     fn remember(&self, membership: &types::Membership) {
@@ -61,15 +70,17 @@ impl StateMachine {
         self.conf_state.store(Arc::new(conf_state));
     }
 
-    fn committed(&self, entry: types::Entry) -> Committed {
+    fn committed(&mut self, entry: types::Entry) -> Committed {
         let log_id = entry.log_id;
         let payload = match entry.payload {
-            Payload::Blank => CommittedPayload::Blank,
-            Payload::Normal(proposal) => CommittedPayload::Normal(proposal.0),
+            Payload::Blank => Applied::Blank,
+            Payload::Normal(proposal) => Applied::Normal(proposal.0),
             Payload::ConfChange { change, membership } => {
                 self.remember(&membership);
                 let stored = StoredMembership::new(Some(log_id), membership);
-                CommittedPayload::ConfChange { change, membership: types::stored_membership_to_bytes(&stored) }
+                let membership = types::stored_membership_to_bytes(&stored);
+                self.membership = Some(membership.clone());
+                Applied::ConfChange { change, membership }
             }
         };
         Committed { position: types::position(&log_id), payload }
@@ -81,10 +92,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        let (applied, row) = self.worker.applied_state();
-        let membership = stored_membership(row.as_ref().map(AsRef::as_ref)).map_err(io::Error::other)?;
+        let membership = stored_membership(self.membership.as_deref()).map_err(io::Error::other)?;
         self.remember(membership.membership());
-        Ok((types::log_id(applied), membership))
+        Ok((types::log_id(self.applied), membership))
     }
 
     async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
@@ -101,6 +111,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 responders.extend(responder);
             }
             let outcome = self.worker.apply(committed).await.map_err(io::Error::other)?;
+            self.applied = outcome.applied;
             (self.on_applied.0)(&outcome);
             self.waiters.complete(outcome.replies);
             for responder in responders {
@@ -118,7 +129,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let SnapshotSource::Received(received) = snapshot else {
             return Err(io::Error::other("a snapshot of this member is not installed on it"));
         };
-        self.worker.install(received).await.map_err(io::Error::other)?;
+        // Once it stands in the old one's place a crash finds it; before, the old one.
+        self.files.put_in_place(&received.path)?;
+        self.applied = self.worker.install(received.storage).await.map_err(io::Error::other)?;
+        self.membership = Some(types::stored_membership_to_bytes(&meta.last_membership));
         self.remember(meta.last_membership.membership());
         (self.on_applied.1)();
         Ok(())
@@ -126,8 +140,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         // One can be had at any time, and only a present one is worth sending.
-        let (applied, _) = self.worker.applied_state();
-        if applied.index == 0 {
+        if self.applied.index == 0 {
             return Ok(None);
         }
         SnapshotBuilder::new(self.worker.clone()).build_snapshot().await.map(Some)

@@ -5,6 +5,7 @@ use super::Consensus;
 use crate::raft::network::Purpose;
 use crate::types::MemberId;
 use keelstone_proto::internal;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant, ServerState};
 use std::time::Duration;
 use tonic::Request;

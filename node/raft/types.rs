@@ -10,7 +10,6 @@ use bytes::Bytes;
 use keelstone_proto::{internal, raftpb};
 use openraft::entry::RaftPayload;
 use openraft::impls::leader_id_std;
-use openraft::vote::RaftLeaderId;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -120,11 +119,11 @@ pub enum DecodeError {
 /// Position 0 is before the first entry: openraft's `None`.
 pub fn log_id(position: LogPosition) -> Option<LogId> {
     let index = position.index.checked_sub(1)?;
-    Some(LogId::new(leader_id_std::CommittedLeaderId::new(position.term), index))
+    Some(LogId::new(position.term.into(), index))
 }
 
 pub fn position(log_id: &LogId) -> LogPosition {
-    LogPosition { term: *log_id.committed_leader_id().as_ref(), index: log_id.index() + 1 }
+    LogPosition { term: log_id.leader_id.term, index: log_id.index + 1 }
 }
 
 pub fn position_or_zero(log_id: Option<&LogId>) -> LogPosition {
@@ -132,7 +131,7 @@ pub fn position_or_zero(log_id: Option<&LogId>) -> LogPosition {
 }
 
 pub fn vote(term: u64, candidate: u64, committed: bool) -> Vote {
-    let leader_id = leader_id_std::LeaderId::new(term, candidate);
+    let leader_id = leader_id_std::LeaderId { term, voted_for: candidate };
     Vote { leader_id, committed }
 }
 
@@ -198,11 +197,11 @@ pub fn from_wal(entry: wal::Entry) -> Result<Entry, DecodeError> {
             Payload::ConfChange { change: entry.data, membership }
         }
     };
-    let log_id = LogId::new(leader_id_std::CommittedLeaderId::new(entry.term), index.saturating_sub(1));
+    let log_id = LogId::new(entry.term.into(), index.saturating_sub(1));
     Ok(Entry { log_id, payload })
 }
 
 /// A vote's candidate; none is zero.
 pub fn candidate(vote: &Vote) -> MemberId {
-    MemberId(*vote.leader_id().node_id())
+    MemberId(vote.leader_id().voted_for)
 }

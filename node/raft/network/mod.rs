@@ -7,8 +7,8 @@ mod convert;
 mod server;
 mod snapshot;
 
-pub use client::{PeerClients, PeerNetwork, Purpose, Timing};
-pub use server::{LeaderSide, PeerService};
+pub use client::{Client, PeerClients, Purpose, Timing};
+pub use server::PeerService;
 
 use crate::types::{ClusterId, MemberId};
 

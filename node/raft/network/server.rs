@@ -60,7 +60,7 @@ impl Peer for PeerService {
         // Who sent the request that is answered next: the leader of its vote, if the vote stands.
         let sender = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&sender);
-        let input = request.into_inner().map_while(move |message| {
+        let input = tokio_stream::StreamExt::map_while(request.into_inner(), move |message| {
             let request = match message.and_then(convert::append_from_proto) {
                 Ok(request) => request,
                 Err(status) => {
@@ -72,7 +72,7 @@ impl Peer for PeerService {
                 }
             };
             if request.vote.committed {
-                seen.store(*request.vote.leader_id().node_id(), Ordering::Relaxed);
+                seen.store(request.vote.leader_id().voted_for, Ordering::Relaxed);
             }
             Some(request)
         });

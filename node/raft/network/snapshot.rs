@@ -3,9 +3,9 @@
 
 use super::client::Client;
 use super::convert;
-use crate::apply::{ReceivedState, StateSnapshot};
+use crate::apply::StateSnapshot;
 use crate::raft::Consensus;
-use crate::raft::snapshot::{Snapshot, SnapshotSource, stored_membership};
+use crate::raft::snapshot::{ReceivedState, Snapshot, SnapshotSource, stored_membership};
 use crate::raft::types::{SnapshotMeta, Vote};
 use crate::storage::{Chunk, Import, Table};
 use crate::types::MemberId;
@@ -103,7 +103,7 @@ pub async fn receive_snapshot(
         last_membership: stored_membership(membership).map_err(|error| Status::invalid_argument(error.to_string()))?,
     };
     tracing::info!("remote-peer-id" = %from, "receiving database snapshot");
-    let (path, import) = consensus.worker().begin_import().map_err(|error| Status::internal(error.to_string()))?;
+    let (path, import) = consensus.state_files().begin_import().map_err(|error| Status::internal(error.to_string()))?;
     let (chunks, queue) = mpsc::channel(CHUNKS_AHEAD);
     let writer = tokio::task::spawn_blocking(move || write_state(import, queue));
     while let Some(part) = next(&mut stream).await? {
