@@ -151,7 +151,7 @@ mod tests {
         let bootstrap =
             Bootstrap { initial_cluster: cluster.to_owned(), token: "t".to_owned(), state: ClusterState::New };
         let resolve = |url: &Url| match url.host() {
-            "a.example" => Ok(url.with_host_port(format!("10.0.0.1:{}", url.port()))),
+            "a.example" => Ok(url.with_host("10.0.0.1", url.port())),
             "nowhere" => Err("failed to resolve".to_owned()),
             _ => Ok(url.clone()),
         };
