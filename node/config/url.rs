@@ -19,6 +19,10 @@ impl Scheme {
         matches!(self, Scheme::Https | Scheme::Unixs)
     }
 
+    pub fn is_unix(self) -> bool {
+        matches!(self, Scheme::Unix | Scheme::Unixs)
+    }
+
     fn text(self) -> &'static str {
         match self {
             Scheme::Http => "http",
@@ -79,7 +83,7 @@ impl Url {
             "unixs" => Scheme::Unixs,
             _ => return Err(UrlError::Scheme(text.to_owned())),
         };
-        let tcp = matches!(scheme, Scheme::Http | Scheme::Https);
+        let tcp = !scheme.is_unix();
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         check_authority(host, tcp).map_err(syntax)?;
         if tcp && split_host_port(host).is_err() {
@@ -160,7 +164,7 @@ pub fn join(urls: &[Url]) -> String {
 
 /// A listener needs an IP or `localhost`. The error is etcd's text. Unix sockets pass.
 pub(super) fn check_bind(url: &Url) -> Result<(), String> {
-    if matches!(url.scheme, Scheme::Unix | Scheme::Unixs) {
+    if url.scheme.is_unix() {
         return Ok(());
     }
     let (host, _) = split_host_port(&url.authority)?;
@@ -173,7 +177,7 @@ pub(super) fn check_bind(url: &Url) -> Result<(), String> {
 
 /// An advertised URL must name a host. The error is etcd's text. Unix sockets pass.
 pub(super) fn check_host(url: &Url) -> Result<(), String> {
-    if matches!(url.scheme, Scheme::Unix | Scheme::Unixs) {
+    if url.scheme.is_unix() {
         return Ok(());
     }
     match split_host_port(&url.authority)? {
