@@ -126,6 +126,9 @@ fn same_urls(a: &[Url], b: &[Url], resolve: &dyn Fn(&Url) -> Result<Url, String>
         return Ok(());
     }
     let resolve_all = |urls: &[Url]| -> Result<Vec<Url>, String> {
+        // etcd takes `localhost` and sockets as they are.
+        let as_it_is = |url: &Url| url.host() == "localhost" || url.scheme().is_unix();
+        let resolve = |url: &Url| if as_it_is(url) { Ok(url.clone()) } else { resolve(url) };
         let mut urls = urls.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
         urls.sort();
         Ok(urls)
@@ -151,7 +154,7 @@ mod tests {
         let bootstrap =
             Bootstrap { initial_cluster: cluster.to_owned(), token: "t".to_owned(), state: ClusterState::New };
         let resolve = |url: &Url| match url.host() {
-            "a.example" => Ok(url.with_host_port(format!("10.0.0.1:{}", url.port()))),
+            "a.example" => Ok(url.with_host("10.0.0.1", url.port())),
             "nowhere" => Err("failed to resolve".to_owned()),
             _ => Ok(url.clone()),
         };

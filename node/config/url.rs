@@ -19,6 +19,10 @@ impl Scheme {
         matches!(self, Scheme::Https | Scheme::Unixs)
     }
 
+    pub fn is_unix(self) -> bool {
+        matches!(self, Scheme::Unix | Scheme::Unixs)
+    }
+
     fn text(self) -> &'static str {
         match self {
             Scheme::Http => "http",
@@ -79,9 +83,9 @@ impl Url {
             "unixs" => Scheme::Unixs,
             _ => return Err(UrlError::Scheme(text.to_owned())),
         };
-        let tcp = matches!(scheme, Scheme::Http | Scheme::Https);
+        let tcp = !scheme.is_unix();
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        check_host(host, tcp).map_err(syntax)?;
+        check_authority(host, tcp).map_err(syntax)?;
         if tcp && split_host_port(host).is_err() {
             return Err(UrlError::HostPort(text.to_owned()));
         }
@@ -127,10 +131,11 @@ impl Url {
         &self.text
     }
 
-    /// The same URL with another `host:port`.
-    pub(super) fn with_host_port(&self, host_port: String) -> Url {
-        let text = format!("{}://{host_port}", self.scheme.text());
-        Url { scheme: self.scheme, authority: host_port, path: String::new(), text }
+    /// The same scheme at another host; an IPv6 address is put in brackets.
+    pub fn with_host(&self, host: &str, port: &str) -> Url {
+        let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let text = format!("{}://{authority}", self.scheme.text());
+        Url { scheme: self.scheme, authority, path: String::new(), text }
     }
 }
 
@@ -155,6 +160,30 @@ impl Ord for Url {
 /// Joins URLs with commas, as etcd prints lists.
 pub fn join(urls: &[Url]) -> String {
     urls.iter().map(Url::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// A listener needs an IP or `localhost`. The error is etcd's text. Unix sockets pass.
+pub(super) fn check_bind(url: &Url) -> Result<(), String> {
+    if url.scheme.is_unix() {
+        return Ok(());
+    }
+    let (host, _) = split_host_port(&url.authority)?;
+    match host {
+        "localhost" => Ok(()),
+        host if host.parse::<IpAddr>().is_ok() => Ok(()),
+        _ => Err(ListenUrlError::NotAnIp(url.clone()).to_string()),
+    }
+}
+
+/// An advertised URL must name a host. The error is etcd's text. Unix sockets pass.
+pub(super) fn check_host(url: &Url) -> Result<(), String> {
+    if url.scheme.is_unix() {
+        return Ok(());
+    }
+    match split_host_port(&url.authority)? {
+        ("", _) => Err(format!("unexpected empty host ({url})")),
+        _ => Ok(()),
+    }
 }
 
 /// A URL to listen on over TCP, with the address its host stands for.
@@ -227,7 +256,7 @@ fn split_scheme(text: &str) -> Result<(String, &str), &'static str> {
 }
 
 /// Go's checks of a URL's host: a valid port of digits, brackets around IPv6 only, no strange characters.
-fn check_host(host: &str, tcp: bool) -> Result<(), String> {
+fn check_authority(host: &str, tcp: bool) -> Result<(), String> {
     let bad_port = |port: &str| {
         let digits = port.strip_prefix(':');
         !port.is_empty() && !digits.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
