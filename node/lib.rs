@@ -20,4 +20,5 @@ pub mod wal;
 
 pub mod clock;
 pub mod disk;
+pub mod metrics;
 pub mod types;
