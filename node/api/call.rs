@@ -3,6 +3,7 @@
 
 use super::frames::{FrameCounter, Passed};
 use super::rpc::Rpc;
+use super::status::ApiError;
 use super::stream_end::Ended;
 use crate::metrics::grpc::GrpcMetrics;
 use bytes::Bytes;
@@ -56,35 +57,49 @@ impl Drop for Call {
     }
 }
 
-/// What comes from the client.
+/// What comes from the client. A message that announces more than the limit is refused before it is read.
 #[derive(Debug)]
 pub struct RequestBody<B> {
     inner: B,
     frames: FrameCounter,
     metrics: Arc<GrpcMetrics>,
     rpc: Rpc,
+    max_message_bytes: usize,
 }
 
 impl<B> RequestBody<B> {
-    pub fn new(inner: B, metrics: Arc<GrpcMetrics>, rpc: Rpc) -> Self {
-        Self { inner, frames: FrameCounter::default(), metrics, rpc }
+    pub fn new(inner: B, metrics: Arc<GrpcMetrics>, rpc: Rpc, max_message_bytes: usize) -> Self {
+        Self { inner, frames: FrameCounter::default(), metrics, rpc, max_message_bytes }
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for RequestBody<B> {
+impl<B> Body for RequestBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) else {
+            return Poll::Ready(None);
+        };
+        if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
             let passed = self.frames.pass(data);
             self.metrics.received(self.rpc.index(), passed.messages, passed.payload_bytes);
+            if passed.longest_announced as usize > self.max_message_bytes {
+                let error = ApiError::MessageTooLarge {
+                    bytes: passed.longest_announced as usize,
+                    max_bytes: self.max_message_bytes,
+                };
+                return Poll::Ready(Some(Err(error.into())));
+            }
         }
-        Poll::Ready(frame)
+        Poll::Ready(Some(frame.map_err(|error| Status::from_error(Box::new(error)))))
     }
 
     fn is_end_stream(&self) -> bool {

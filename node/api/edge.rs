@@ -36,6 +36,14 @@ pub struct Doors<B> {
     pub page: Option<Box<dyn Fn(http::request::Parts) -> Page + Send + Sync>>,
     pub is_learner: Box<dyn Fn() -> bool + Send + Sync>,
     pub has_leader: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Of one gRPC message from a client.
+    pub max_message_bytes: usize,
+}
+
+impl<B> fmt::Debug for Doors<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doors").field("max_message_bytes", &self.max_message_bytes).finish_non_exhaustive()
+    }
 }
 
 /// Cheap to clone; one for all connections.
@@ -90,7 +98,8 @@ impl<B> Edge<B> {
                 return Responding::Done(Some(ResponseBody::wrap(response, call, None).map(EdgeBody::Call)));
             }
         };
-        let request = request.map(|body| RequestBody::new(body, Arc::clone(&metrics.grpc), rpc));
+        let max_bytes = self.shared.doors.max_message_bytes;
+        let request = request.map(|body| RequestBody::new(body, Arc::clone(&metrics.grpc), rpc, max_bytes));
         let ended = rpc.is_stream().then(|| self.shared.stream_ends.ended(needs_leader));
         Responding::Call { served: (self.shared.doors.serve)(rpc, request), call: Some((call, ended)) }
     }

@@ -22,6 +22,8 @@ pub struct Passed {
     /// Messages that ended in the chunk.
     pub messages: u64,
     pub payload_bytes: u64,
+    /// The longest message whose header ended in the chunk, by what the header says.
+    pub longest_announced: u32,
 }
 
 impl FrameCounter {
@@ -39,6 +41,7 @@ impl FrameCounter {
                     continue;
                 }
                 self.payload_left = self.length;
+                passed.longest_announced = passed.longest_announced.max(self.length);
             }
             let taken = chunk.len().min(self.payload_left as usize);
             chunk = &chunk[taken..];
@@ -77,13 +80,16 @@ mod tests {
         ) {
             let mut counter = FrameCounter::default();
             let mut total = Passed::default();
+            let mut longest = 0;
             for chunk in encode(&payloads).chunks(chunk_len) {
                 let passed = counter.pass(chunk);
+                longest = longest.max(passed.longest_announced as usize);
                 total.messages += passed.messages;
                 total.payload_bytes += passed.payload_bytes;
             }
             prop_assert_eq!(total.messages, payloads.len() as u64);
             prop_assert_eq!(total.payload_bytes, payloads.iter().map(|payload| payload.len() as u64).sum::<u64>());
+            prop_assert_eq!(longest, payloads.iter().map(Vec::len).max().unwrap_or(0));
             prop_assert_eq!(counter, FrameCounter::default());
         }
     }

@@ -7,8 +7,15 @@
 pub mod answer;
 pub mod call;
 pub mod edge;
+#[cfg(test)]
+mod edge_tests;
+pub mod election;
 pub mod frames;
+pub mod header;
+pub mod health;
+pub mod lock;
 pub mod metrics;
+pub mod range_stream;
 pub mod rpc;
 pub mod serve;
 pub mod status;

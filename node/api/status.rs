@@ -12,6 +12,8 @@ macro_rules! table {
             $($name,)*
             /// A part of etcd's interface that Keelstone does not have yet.
             NotBuilt(&'static str),
+            /// A message beyond the receive limit, as grpc-go says it.
+            MessageTooLarge { bytes: usize, max_bytes: usize },
             /// What etcd has no code for leaves it as Unknown with the raw text.
             Raw(String),
         }
@@ -23,6 +25,10 @@ macro_rules! table {
                     ApiError::NotBuilt(what) => {
                         (Code::Unimplemented, format!("keelstone: {what} is not built yet").into())
                     }
+                    ApiError::MessageTooLarge { bytes, max_bytes } => (
+                        Code::ResourceExhausted,
+                        format!("grpc: received message larger than max ({bytes} vs. {max_bytes})").into(),
+                    ),
                     ApiError::Raw(text) => (Code::Unknown, text.as_str().into()),
                 }
             }

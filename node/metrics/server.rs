@@ -1,6 +1,6 @@
 //! The `etcd_server_*` families whose values live in the consensus part. They are asked for at scrape time.
 //!
-//! The traps are etcd's: `proposals_committed_total` and `proposals_applied_total` are gauges holding log indexes.
+//! The trap is etcd's: `proposals_committed_total` is a gauge holding a log index.
 
 use super::family::{counter, family, gauge, gauge_value, label};
 use crate::types::MemberId;
@@ -28,7 +28,6 @@ pub struct ServerReading {
     pub has_leader: bool,
     pub is_leader: bool,
     pub committed_index: u64,
-    pub applied_index: u64,
     pub pending_proposals: u64,
     pub failed_proposals: u64,
     pub leader_changes: u64,
@@ -90,11 +89,6 @@ impl ServerCollector {
                 "etcd_server_proposals_committed_total",
                 "The total number of consensus proposals committed.",
                 index(reading.committed_index),
-            ),
-            gauge(
-                "etcd_server_proposals_applied_total",
-                "The total number of consensus proposals applied.",
-                index(reading.applied_index),
             ),
             gauge(
                 "etcd_server_proposals_pending",
