@@ -24,4 +24,5 @@ pub mod wal;
 pub mod clock;
 pub mod disk;
 pub mod logging;
+pub mod metrics;
 pub mod types;
