@@ -37,5 +37,5 @@ pub use links::Flow;
 pub use member::{Exit, Member};
 pub use ports::free_port;
 pub use random::Random;
-pub use suite::{Server, Suite};
+pub use suite::{KeepFoldersOfFailures, Server, Suite};
 pub use watch::WatchStream;

@@ -54,6 +54,18 @@ pub struct Suite {
     folder: PathBuf,
 }
 
+/// While this lives, a failing test leaves all folders of its process for a look at them.
+#[derive(Debug)]
+pub struct KeepFoldersOfFailures;
+
+impl Drop for KeepFoldersOfFailures {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            janitor::keep_folders();
+        }
+    }
+}
+
 static FOLDERS: AtomicUsize = AtomicUsize::new(0);
 
 impl Suite {
