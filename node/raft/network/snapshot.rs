@@ -49,7 +49,7 @@ fn read_state(state: &StateSnapshot, head: SnapshotHead, chunks: &mpsc::Sender<S
         return;
     }
     let mut sum = Checksum::default();
-    for chunk in state.version.export(CHUNK_BYTES) {
+    for chunk in state.view.version().export(CHUNK_BYTES) {
         let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) => {
