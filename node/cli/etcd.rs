@@ -2,7 +2,7 @@
 //! Exit codes are etcd's: 2 for a command line that Go's flag package refuses, 1 for all else that keeps the
 //! server from running, and the signal's own status after SIGTERM or SIGINT.
 
-use super::{data_dir, default_host, not_built, notices, version};
+use super::{data_dir, default_host, not_built, notices, print_out, start_line, version};
 use crate::config::args::ArgsError;
 use crate::config::check::SettingsError;
 use crate::config::env::EnvError;
@@ -10,7 +10,7 @@ use crate::config::file::FileError;
 use crate::config::log::LogError;
 use crate::config::{self, LoadError, Loaded, Log, Report, Settings, Surroundings};
 use crate::fatal;
-use crate::logging::{self, Logger, OutputError, Strings};
+use crate::logging::{self, OutputError, Strings};
 use std::process::ExitCode;
 use tracing::{info, warn};
 
@@ -30,15 +30,11 @@ pub fn run(command: &[String], args: &[String]) -> ExitCode {
     match config::load(args, &surroundings, &mut report) {
         Ok(Loaded::Help) => {
             eprintln!("{}", config::help::USAGE);
-            print!("{}", config::help::flags());
-            ExitCode::SUCCESS
+            print_out(&config::help::flags())
         }
-        Ok(Loaded::Version) => {
-            print!("{}", version::etcd());
-            ExitCode::SUCCESS
-        }
+        Ok(Loaded::Version) => print_out(&version::etcd()),
         Ok(Loaded::Run(settings)) => match logging::init(&settings.log) {
-            Ok(logger) => start(command, *settings, &report, &logger),
+            Ok(()) => start(command, *settings, &report),
             Err(error) => refuse_output(command, &error),
         },
         Err(error) => refuse(command, &error, &report),
@@ -46,7 +42,7 @@ pub fn run(command: &[String], args: &[String]) -> ExitCode {
 }
 
 /// Runs the member until it ends.
-fn start(command: &[String], settings: Settings, report: &Report, logger: &Logger) -> ExitCode {
+fn start(command: &[String], settings: Settings, report: &Report) -> ExitCode {
     report.notices.iter().for_each(notices::log);
     log_running(command);
     let dir = settings.member.data_dir.clone();
@@ -70,8 +66,8 @@ fn start(command: &[String], settings: Settings, report: &Report, logger: &Logge
             return ExitCode::FAILURE;
         }
     }
-    let ended = crate::server::run(settings);
-    let code = match ended {
+    start_line::log(&settings);
+    let code = match crate::server::run(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // etcd's words for whatever kept its server from starting.
@@ -79,7 +75,7 @@ fn start(command: &[String], settings: Settings, report: &Report, logger: &Logge
             ExitCode::FAILURE
         }
     };
-    logger.flush();
+    logging::flush();
     code
 }
 
@@ -104,10 +100,9 @@ fn refuse(command: &[String], error: &LoadError, report: &Report) -> ExitCode {
         }
         _ => {}
     }
-    let logger = match logging::init(&report.log) {
-        Ok(logger) => logger,
-        Err(error) => return refuse_output(command, &error),
-    };
+    if let Err(error) = logging::init(&report.log) {
+        return refuse_output(command, &error);
+    }
     report.notices.iter().for_each(notices::log);
     if let LoadError::Env(EnvError::Conflict { name }) = error {
         fatal!({ "environment-variable" = name }, "{error}");
@@ -118,17 +113,17 @@ fn refuse(command: &[String], error: &LoadError, report: &Report) -> ExitCode {
     if matches!(error, LoadError::Settings(SettingsError::AdvertiseClientUnset)) {
         warn!(%error, "advertise client URLs are not set");
     }
-    logger.flush();
+    logging::flush();
     ExitCode::FAILURE
 }
 
 /// The log that was asked for cannot be had: says so on stderr.
 fn refuse_output(command: &[String], error: &OutputError) -> ExitCode {
     match logging::init(&Log::default()) {
-        Ok(logger) => {
+        Ok(()) => {
             log_running(command);
             warn!(%error, "failed to verify flags");
-            logger.flush();
+            logging::flush();
         }
         Err(second) => eprintln!("{error}; {second}"),
     }

@@ -6,8 +6,10 @@ mod default_host;
 mod etcd;
 mod not_built;
 mod notices;
+mod start_line;
 mod version;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -49,18 +51,20 @@ pub fn main() -> ExitCode {
         Choice::Face(Face::Server, rest) => etcd::run(&args, rest),
         Choice::Face(Face::Ctl, _) => not_built::answer("etcdctl"),
         Choice::Face(Face::Utl, _) => not_built::answer("etcdutl"),
-        Choice::Version => {
-            print!("{}", version::own());
-            ExitCode::SUCCESS
-        }
-        Choice::Help => {
-            print!("{HELP}");
-            ExitCode::SUCCESS
-        }
+        Choice::Version => print_out(&version::own()),
+        Choice::Help => print_out(HELP),
         Choice::Unclear => {
             eprint!("{HELP}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Writes what was asked for. A reader that left early (`… | head`) is no reason to panic.
+fn print_out(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

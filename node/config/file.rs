@@ -192,7 +192,12 @@ fn mismatch(path: &[&str], found: String, wanted: &'static str) -> FileError {
         None => path[0].ends_with("-transport-security"),
     };
     let group = if json { "configJSON" } else { "Config" };
-    FileError::Type { found, place: format!("struct field configYAML.{group}.{}", path.join(".")), wanted }
+    // Go names the innermost struct, and the whole path behind it.
+    let holder = match path.len() {
+        1 => "configYAML",
+        length => go_struct(&path[..length - 1]).rsplit('.').next().unwrap_or_default(),
+    };
+    FileError::Type { found, place: format!("struct field {holder}.{group}.{}", path.join(".")), wanted }
 }
 
 /// A YAML node. Unlike the crate's own type it keeps repeated keys, which etcd accepts.

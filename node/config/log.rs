@@ -13,7 +13,7 @@ pub enum LogError {
     #[error("multi logoutput for \"default\" is not supported yet")]
     DefaultAmongOthers,
     /// etcd panics here, with exit code 2.
-    #[error("unrecognized level: {0:?}")]
+    #[error("panic: unrecognized level: {0:?}")]
     Level(String),
     #[error("unknown log format: {0}, supported values json, console")]
     Format(String),
@@ -129,7 +129,7 @@ mod tests {
             (("log-outputs", "default,stderr"), "multi logoutput for \"default\" is not supported yet"),
             (("log-outputs", "foo://x"), "open sink \"foo://x\": no sink found for scheme \"foo\""),
             (("log-outputs", ""), "open sink \"\": open : no such file or directory"),
-            (("log-level", "foo"), "unrecognized level: \"foo\""),
+            (("log-level", "foo"), "panic: unrecognized level: \"foo\""),
             (("log-format", "foo"), "unknown log format: foo, supported values json, console"),
         ] {
             assert_eq!(log(&[setting]).unwrap_err(), said);

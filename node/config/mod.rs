@@ -37,6 +37,9 @@ use env::{Env, EnvError};
 use file::FileError;
 use std::io;
 
+/// The version of etcd that we behave as. Tools choose what they do by it.
+pub const ETCD_VERSION: &str = "3.7.3";
+
 /// What the process has around it.
 pub struct Surroundings<'a> {
     pub env: Env,

@@ -17,11 +17,13 @@ pub struct Head<'a> {
     pub line: u32,
 }
 
-/// The fields of an event or span: ready JSON members, each with a comma before it, and the message apart.
-#[derive(Clone, Debug, Default)]
+/// The fields of an event or span: ready JSON members, each with a separator before it, and the message apart.
+#[derive(Clone, Debug)]
 pub struct Fields {
     pub message: String,
     pub members: String,
+    /// Blanks behind commas and colons, as zap's console has them.
+    spaced: bool,
 }
 
 /// The line, without its end.
@@ -40,7 +42,7 @@ pub fn line(format: LogFormat, head: &Head<'_>, fields: &Fields) -> String {
         ),
         LogFormat::Console => {
             let message = Plain(&fields.message);
-            let members = fields.members.strip_prefix(',').unwrap_or_default();
+            let members = fields.members.strip_prefix(", ").unwrap_or_default();
             let head = format_args!("{time}\t{}\t{caller}:{}\t{message}", head.level, head.line);
             if members.is_empty() { write!(out, "{head}") } else { write!(out, "{head}\t{{{members}}}") }
         }
@@ -118,10 +120,15 @@ fn write_escaped(out: &mut impl Write, text: &str, json: bool) -> fmt::Result {
 }
 
 impl Fields {
+    pub fn new(format: LogFormat) -> Fields {
+        Fields { message: String::new(), members: String::new(), spaced: format == LogFormat::Console }
+    }
+
     fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         let name = field.name();
         let name = name.strip_prefix("r#").unwrap_or(name);
-        write!(self.members, ",{}:{value}", Json(name)).expect("writing to a String does not fail");
+        let blank = if self.spaced { " " } else { "" };
+        write!(self.members, ",{blank}{}:{blank}{value}", Json(name)).expect("writing to a String does not fail");
     }
 }
 
@@ -168,7 +175,8 @@ impl Visit for Fields {
         match value.downcast_ref::<Strings>() {
             Some(Strings(items)) => {
                 let items: Vec<_> = items.iter().map(|item| Json(item).to_string()).collect();
-                self.add(field, format_args!("[{}]", items.join(",")));
+                let separator = if self.spaced { ", " } else { "," };
+                self.add(field, format_args!("[{}]", items.join(separator)));
             }
             None => self.record_str(field, &value.to_string()),
         }

@@ -27,7 +27,7 @@ impl JsonLayer {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = Fields::new(self.format);
         attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
@@ -45,7 +45,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLayer {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
         let level = level_name(metadata);
-        let mut fields = Fields::default();
+        let mut fields = Fields::new(self.format);
         event.record(&mut fields);
         let time = SystemTime::now();
         let second = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -19,15 +19,17 @@ mod writer;
 
 pub use systemd::notify_ready;
 pub use values::Strings;
-pub use writer::{Logger, OutputError};
+pub use writer::OutputError;
 
 use crate::config::{Log, LogLevel};
 use layer::JsonLayer;
+use std::sync::OnceLock;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use writer::Logger;
 
 /// The target of lines that end the process; use [`fatal!`](crate::fatal).
 pub const FATAL_TARGET: &str = "fatal";
@@ -41,14 +43,18 @@ macro_rules! fatal {
     };
 }
 
+/// The one log of the process, as `tracing`'s own default is: whoever ends the process must be able to flush it.
+static PROCESS_LOG: OnceLock<Logger> = OnceLock::new();
+
 /// Opens the outputs and makes this the log of the whole process, panics included.
 ///
 /// # Errors
-/// An output cannot be opened. Calling it twice in a process is a bug and panics.
-pub fn init(log: &Log) -> Result<Logger, OutputError> {
+/// An output cannot be opened; nothing was set up then. Setting up a second log is a bug and panics.
+pub fn init(log: &Log) -> Result<(), OutputError> {
     let logger = writer::start(&log.outputs)?;
     let subscriber = tracing_subscriber::registry().with(layer(log, logger.clone()));
     tracing::subscriber::set_global_default(subscriber).expect("the log is set up once");
+    PROCESS_LOG.set(logger).expect("the log is set up once");
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -56,7 +62,14 @@ pub fn init(log: &Log) -> Result<Logger, OutputError> {
         crate::fatal!(place, "{text}");
         previous(panic);
     }));
-    Ok(logger)
+    Ok(())
+}
+
+/// Waits until what was logged before is out, at most a second. Call it before the process ends.
+pub fn flush() {
+    if let Some(logger) = PROCESS_LOG.get() {
+        logger.flush();
+    }
 }
 
 fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(log: &Log, logger: Logger) -> impl Layer<S> {

@@ -1,6 +1,7 @@
 //! The signals that end the process, and how it ends after them: as etcd, by the same signal again, so that the
 //! exit status says what happened (143 for SIGTERM, 130 for SIGINT).
 
+use crate::fatal;
 use std::io;
 use tokio::signal::unix::{self, SignalKind};
 use tracing::info;
@@ -65,14 +66,16 @@ pub async fn wait() -> io::Result<Signal> {
 }
 
 /// Ends the process by `signal`, with its default effect. The first process of a container ends with 0 instead,
-/// since the kernel does not deliver such a signal to it (etcd `osutil`). Flush the log before.
+/// since the kernel does not deliver such a signal to it (etcd `osutil`). The log
+/// is flushed first.
 pub fn reraise(signal: Signal) -> ! {
+    super::flush();
     if std::process::id() == 1 {
         std::process::exit(0);
     }
     // It only returns if the signal is unknown to the crate or was blocked from outside.
     if signal_hook::low_level::emulate_default_handler(signal.number()).is_err() {
-        info!(signal = signal.as_str(), "cannot end by signal; exiting");
+        fatal!(signal = signal.as_str(), "cannot end by the signal; exiting");
     }
     std::process::exit(128 + signal.number());
 }

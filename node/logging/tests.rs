@@ -49,7 +49,7 @@ fn a_console_line_is_separated_by_tabs() {
         info!("bare");
     });
     let columns: Vec<_> = lines[0].split('\t').collect();
-    assert_eq!((columns[1], columns[3], columns[4]), ("warn", "what\\nhappened", "{\"key\":\"a b\"}"));
+    assert_eq!((columns[1], columns[3], columns[4]), ("warn", "what\\nhappened", "{\"key\": \"a b\"}"));
     assert_eq!(lines[1].split('\t').count(), 4);
 }
 

@@ -151,10 +151,9 @@ fn run(mut outputs: Vec<Output>, queue: &Receiver<Job>, dropped: &AtomicU64) {
 }
 
 fn loss_line(dropped_lines: u64, failed_writes: u64) -> String {
-    let fields = Fields {
-        message: "log lines were lost; the output is too slow or failing".to_owned(),
-        members: format!(",\"dropped-lines\":{dropped_lines},\"failed-writes\":{failed_writes}"),
-    };
+    let mut fields = Fields::new(LogFormat::Json);
+    fields.message.push_str("log lines were lost; the output is too slow or failing");
+    fields.members = format!(",\"dropped-lines\":{dropped_lines},\"failed-writes\":{failed_writes}");
     let head = Head { level: "warn", time: SystemTime::now(), file: file!(), line: line!() };
     format::line(LogFormat::Json, &head, &fields) + "\n"
 }
