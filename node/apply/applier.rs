@@ -83,8 +83,7 @@ impl Applier {
     pub fn open(parts: Parts) -> Result<Self, Fatal> {
         let Parts { storage, lessor, local, mvcc_metrics, cluster_metrics, alarm_metrics } = parts;
         let Opened { store, attachments } = Store::open(storage, mvcc_metrics.clone())?;
-        let published =
-            Published { views: store.views(), lessor, cluster: Arc::default(), alarms: Arc::default() };
+        let published = Published { views: store.views(), lessor, cluster: Arc::default(), alarms: Arc::default() };
         let mut applier = Self {
             store,
             published,
@@ -262,9 +261,8 @@ impl<'a> Run<'a> {
             Payload::ConfChange { change, membership } => {
                 let (request_id, change) = conf_change::decode(&change).map_err(entry_error)?;
                 let is_waited_for = is_waited_for(request_id);
-                let applied =
-                    cluster::change_members(&mut self.scope(is_waited_for), position, &change, membership)
-                        .map_err(entry_error)?;
+                let applied = cluster::change_members(&mut self.scope(is_waited_for), position, &change, membership)
+                    .map_err(entry_error)?;
                 self.outcome.cluster_changed = true;
                 self.outcome.removed |= applied.is_ok() && cluster::removes(&change, self.local);
                 self.finish(request_id, is_waited_for, applied).map(drop)

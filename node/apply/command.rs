@@ -126,10 +126,7 @@ pub(super) enum Command {
 impl Command {
     /// True if it changes what is published about the cluster.
     pub fn is_about_the_cluster(&self) -> bool {
-        matches!(
-            self,
-            Command::ClusterVersionSet(_) | Command::ClusterMemberAttrSet(_) | Command::DowngradeInfoSet(_)
-        )
+        matches!(self, Command::ClusterVersionSet(_) | Command::ClusterMemberAttrSet(_) | Command::DowngradeInfoSet(_))
     }
 
     /// etcd's label of the command in `etcd_server_apply_duration_seconds`.

@@ -42,19 +42,19 @@ fn each_target_is_compared_with_its_own_number() {
     node.grant(7, 60).expect("grants");
     node.put(put("a", "1")).expect("applies");
     node.put(pb::PutRequest { lease: 7, ..put("a", "2") }).expect("applies");
-    for (target, number) in [
-        (CompareTarget::Version, 2),
-        (CompareTarget::Create, 2),
-        (CompareTarget::Mod, 3),
-        (CompareTarget::Lease, 7),
-    ] {
+    for (target, number) in
+        [(CompareTarget::Version, 2), (CompareTarget::Create, 2), (CompareTarget::Mod, 3), (CompareTarget::Lease, 7)]
+    {
         let equal = compare("a", "", target, number);
-        let with = |result: CompareResult, change: i64| {
-            pb::Compare { result: result as i32, ..compare("a", "", target, number + change) }
+        let with = |result: CompareResult, change: i64| pb::Compare {
+            result: result as i32,
+            ..compare("a", "", target, number + change)
         };
         assert!(holds(&mut node, equal.clone()), "{target:?}");
         assert!(!holds(&mut node, with(CompareResult::NotEqual, 0)));
-        assert!(holds(&mut node, with(CompareResult::Greater, -1)) && !holds(&mut node, with(CompareResult::Greater, 0)));
+        assert!(
+            holds(&mut node, with(CompareResult::Greater, -1)) && !holds(&mut node, with(CompareResult::Greater, 0))
+        );
         assert!(holds(&mut node, with(CompareResult::Less, 1)) && !holds(&mut node, with(CompareResult::Less, 0)));
         // An operand of another kind counts as zero.
         let other = pb::Compare { target_union: Some(TargetUnion::Value(bytes("x"))), ..equal };

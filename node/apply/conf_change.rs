@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_new_cluster_begins_with_one_entry_per_member() {
-        let members = InitialCluster::parse("a=http://a:1,b=http://b:1").expect("valid").members("t").expect("distinct");
+        let members =
+            InitialCluster::parse("a=http://a:1,b=http://b:1").expect("valid").members("t").expect("distinct");
         let entries = bootstrap(&members);
         for (at, data) in entries.iter().enumerate() {
             assert_eq!(decode(data).expect("own entry"), (0, MemberChange::Add(members[at].clone())));

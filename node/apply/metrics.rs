@@ -24,10 +24,8 @@ impl Metrics {
             "etcd_server_slow_apply_total",
             "The total number of slow apply requests (likely overloaded from slow disk).",
         )?;
-        let applied = IntGauge::new(
-            "etcd_server_proposals_applied_total",
-            "The total number of consensus proposals applied.",
-        )?;
+        let applied =
+            IntGauge::new("etcd_server_proposals_applied_total", "The total number of consensus proposals applied.")?;
         registry.register(Box::new(apply_seconds.clone()))?;
         registry.register(Box::new(slow.clone()))?;
         registry.register(Box::new(applied.clone()))?;

@@ -78,9 +78,7 @@ fn run(txn: &mut Txn<'_>, plan: Plan, wants_reply: bool) -> Result<TxnResponse, 
             Step::Op(Request::RequestRange(request)) => {
                 Some(Response::ResponseRange(run_range(txn, &request, wants_reply)?))
             }
-            Step::Op(Request::RequestPut(request)) => {
-                Some(Response::ResponsePut(put::run(txn, request, wants_reply)?))
-            }
+            Step::Op(Request::RequestPut(request)) => Some(Response::ResponsePut(put::run(txn, request, wants_reply)?)),
             Step::Op(Request::RequestDeleteRange(request)) => {
                 Some(Response::ResponseDeleteRange(delete::run(txn, request, wants_reply)?))
             }

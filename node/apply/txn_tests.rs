@@ -29,9 +29,7 @@ fn sub_responses_carry_the_revision_of_their_moment() {
     node.put(put("a", "1")).expect("applies");
     let get = || op(Request::RequestRange(range("a", "")));
     let nested = op(Request::RequestTxn(then(vec![get()])));
-    let response = node
-        .txn(then(vec![get(), op(Request::RequestPut(put("a", "2"))), get(), nested]))
-        .expect("applies");
+    let response = node.txn(then(vec![get(), op(Request::RequestPut(put("a", "2"))), get(), nested])).expect("applies");
     assert_eq!((revision(&response.header), response.succeeded), (3, true));
     let all = responses(response);
     let [
@@ -173,13 +171,7 @@ impl Model {
         Ok(())
     }
 
-    fn run(
-        &self,
-        request: &pb::TxnRequest,
-        before: &State,
-        state: &mut State,
-        changed: &mut bool,
-    ) -> pb::TxnResponse {
+    fn run(&self, request: &pb::TxnRequest, before: &State, state: &mut State, changed: &mut bool) -> pb::TxnResponse {
         let (succeeded, ops) = Self::branch(request, before);
         let mut responses = Vec::new();
         for op in ops {
@@ -368,7 +360,8 @@ fn compare_with_model(steps: &[Step]) {
             Step::Revoke(id) => {
                 assert_eq!(answer.is_ok(), model.leases.remove(id));
                 let (mut state, before) = (State::new(), model.states.last().expect("never empty"));
-                state.extend(before.iter().filter(|(_, kv)| kv.lease != *id).map(|(key, kv)| (key.clone(), kv.clone())));
+                state
+                    .extend(before.iter().filter(|(_, kv)| kv.lease != *id).map(|(key, kv)| (key.clone(), kv.clone())));
                 if state.len() != before.len() {
                     model.states.push(state);
                 }
