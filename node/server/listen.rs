@@ -66,7 +66,7 @@ pub async fn serve_peers(
     loop {
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stop) => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
@@ -89,6 +89,11 @@ pub async fn serve_peers(
         }
     }
     connections.shutdown().await;
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A closed channel means the same.
+    stop.wait_for(|stop| *stop).await.ok();
 }
 
 /// As the peers' own window: see `raft/network/client.rs`.

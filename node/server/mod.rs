@@ -123,7 +123,7 @@ impl Node {
             on_fatal: Box::new(move |fatal| state_failed(&fatal)),
         })
         .context("start apply")?;
-        let hub = Hub::new(Arc::clone(&published.views), watching::Settings::default(), registers.watch.clone());
+        let hub = Hub::new(published.views.clone(), watching::Settings::default(), registers.watch.clone());
         let removed = Arc::new(Notify::new());
         let on_applied = connect(&hub, &lessor, &clock, &removed);
         let running = Consensus::start(Parts {

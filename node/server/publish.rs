@@ -1,8 +1,9 @@
 //! What a member tells the cluster once it takes part: its name and client URLs, and as leader the cluster's version.
 
-use crate::cluster::MemberTable;
+use crate::cluster::{ClusterState, ClusterVersion};
 use crate::config::Settings;
 use crate::raft::{Consensus, RequestError};
+use arc_swap::ArcSwap;
 use keelstone_proto::etcdserverpb::InternalRaftRequest;
 use keelstone_proto::membershippb;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub async fn attributes(consensus: &Consensus, settings: &Settings) {
 
 /// On the leader, sets the cluster's version to the lowest that its members serve, and raises it with them.
 /// Runs until it is dropped.
-pub async fn cluster_version(consensus: Consensus, members: Arc<MemberTable>) {
+pub async fn cluster_version(consensus: Consensus, cluster: Arc<ArcSwap<ClusterState>>) {
     let mut leader = consensus.leader_watch();
     loop {
         // A new leader looks at once.
@@ -58,11 +59,10 @@ pub async fn cluster_version(consensus: Consensus, members: Arc<MemberTable>) {
         let Some(version) = lowest(&versions) else {
             continue;
         };
-        if members.cluster_version().as_deref().and_then(parse) >= Some(version) {
+        if cluster.load().version >= Some(version) {
             continue;
         }
-        let (major, minor) = version;
-        let set = membershippb::ClusterVersionSetRequest { ver: format!("{major}.{minor}.0") };
+        let set = membershippb::ClusterVersionSetRequest { ver: version.to_string() };
         let request = InternalRaftRequest { cluster_version_set: Some(set), ..Default::default() };
         if let Err(error) = consensus.propose(request).await {
             tracing::warn!(error = %error, "failed to update cluster version");
@@ -70,19 +70,14 @@ pub async fn cluster_version(consensus: Consensus, members: Arc<MemberTable>) {
     }
 }
 
-/// None while a member's version is unknown: it may be an older one.
-fn lowest(versions: &[Option<String>]) -> Option<(u64, u64)> {
+/// Major and minor of the lowest. None while a member's version is unknown: it may be an older one.
+fn lowest(versions: &[Option<String>]) -> Option<ClusterVersion> {
     let mut lowest = None;
     for version in versions {
-        let version = parse(version.as_deref()?)?;
-        lowest = Some(lowest.map_or(version, |least: (u64, u64)| least.min(version)));
+        let version = ClusterVersion { patch: 0, ..ClusterVersion::parse(version.as_deref()?).ok()? };
+        lowest = Some(lowest.map_or(version, |least: ClusterVersion| least.min(version)));
     }
     lowest
-}
-
-fn parse(version: &str) -> Option<(u64, u64)> {
-    let mut parts = version.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -92,7 +87,7 @@ mod tests {
     #[test]
     fn the_cluster_version_is_the_lowest_and_unknown_while_one_member_is_silent() {
         let known = |text: &str| Some(text.to_owned());
-        assert_eq!(lowest(&[known("3.7.3"), known("3.6.12")]), Some((3, 6)));
+        assert_eq!(lowest(&[known("3.7.3"), known("3.6.12")]).map(|version| version.to_string()), known("3.6.0"));
         assert_eq!(lowest(&[known("3.7.3"), None]), None);
     }
 }

@@ -50,7 +50,7 @@ impl Hub {
                 return None;
             }
             let view = self.views.load();
-            let wanted = registry.next_wanted(lane, view.compacted);
+            let wanted = registry.next_wanted(lane, view.compacted());
             if wanted.is_none() && registry.left_behind(lane) {
                 pace.next_round = Instant::now() + self.settings.gather;
             }
@@ -86,14 +86,14 @@ impl Pace {
 
 /// Whole revisions, until `rows` rows are read.
 fn read(view: &View, wanted: Wanted, rows: usize) -> Result<Slice, ReadError> {
-    let revisions = view.history(wanted.from..=wanted.to, rows)?;
+    let revisions = view.history(wanted.from, wanted.to, rows)?;
     let read: usize = revisions.iter().map(|revision| revision.events.len()).sum();
     // Fewer rows than asked for: there are no more.
     let through = match revisions.last() {
         Some(last) if read >= rows => last.revision,
         _ => wanted.to,
     };
-    Ok(Slice { revisions: revisions.into_iter().map(Arc::new).collect(), through })
+    Ok(Slice { revisions, through })
 }
 
 impl Slice {

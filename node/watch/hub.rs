@@ -48,7 +48,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Hub {
     registry: Mutex<Registry>,
-    pub(super) views: Arc<Views>,
+    pub(super) views: Views,
     pub(super) settings: Settings,
     metrics: Metrics,
     /// Work for [`Hub::catch_up`], or its end. `true`: the hub is closed.
@@ -58,8 +58,8 @@ pub struct Hub {
 
 impl Hub {
     /// A hub that has published everything up to the revision of the view of now.
-    pub fn new(views: Arc<Views>, settings: Settings, metrics: Metrics) -> Arc<Self> {
-        let registry = Registry::new(views.load().revision, metrics.clone());
+    pub fn new(views: Views, settings: Settings, metrics: Metrics) -> Arc<Self> {
+        let registry = Registry::new(views.load().revision(), metrics.clone());
         Arc::new(Self {
             registry: Mutex::new(registry),
             views,
@@ -83,7 +83,7 @@ impl Hub {
     /// Says that the state was replaced by a snapshot, after its view was published. Watchers go on from where they
     /// are, through history.
     pub fn restored(&self) {
-        let revision = self.views.load().revision;
+        let revision = self.views.load().revision();
         self.with(|registry| registry.restored(revision));
     }
 
