@@ -31,7 +31,7 @@ pub struct Settings {
 pub struct Node {
     pub consensus: Consensus,
     pub worker: Worker,
-    pub views: Arc<Views>,
+    pub views: Views,
     pub lessor: Arc<Lessor>,
     pub metrics: Metrics,
     pub settings: Settings,
@@ -90,7 +90,7 @@ impl Node {
         Self {
             consensus,
             worker,
-            views: Arc::clone(&published.views),
+            views: published.views.clone(),
             lessor: Arc::clone(&published.lessor),
             metrics,
             settings,
@@ -130,7 +130,10 @@ impl Node {
             AlarmType::Corrupt => pb::AlarmType::Corrupt,
         };
         let alarms = self.published.alarms.load();
-        alarms.iter().map(|alarm| pb::AlarmMember { member_id: alarm.member.0, alarm: to_proto(alarm.kind).into() }).collect()
+        alarms
+            .get(None)
+            .map(|alarm| pb::AlarmMember { member_id: alarm.member.0, alarm: to_proto(alarm.kind).into() })
+            .collect()
     }
 
     pub fn has_leader(&self) -> bool {
