@@ -35,6 +35,7 @@ mod serve;
 mod services;
 mod status;
 mod stream_end;
+pub mod watch;
 
 pub use edge::{CallDoor, Doors, Edge, PageDoor};
 pub use header::Answerer;

@@ -11,8 +11,13 @@ use crate::config::log::LogError;
 use crate::config::{self, LoadError, Loaded, Log, Report, Settings, Surroundings};
 use crate::fatal;
 use crate::logging::{self, OutputError, Strings};
+use crate::server::Ended;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tracing::{info, warn};
+
+/// EX_IOERR of sysexits.h.
+const EXIT_IO_ERROR: i32 = 74;
 
 /// `command` is the whole command line, as it is logged; `args` what is left of it for the server.
 pub fn run(command: &[String], args: &[String]) -> ExitCode {
@@ -67,8 +72,9 @@ fn start(command: &[String], settings: Settings, report: &Report) -> ExitCode {
         }
     }
     start_line::log(&settings);
-    let code = match crate::server::run(settings) {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match crate::server::run(&settings, Arc::new(end_process)) {
+        Ok(Ended::BySignal(signal)) => logging::shutdown::reraise(signal),
+        Ok(Ended::Removed) => ExitCode::SUCCESS,
         Err(error) => {
             // etcd's words for whatever kept its server from starting.
             fatal!(error = format!("{error:#}"), "discovery failed");
@@ -77,6 +83,12 @@ fn start(command: &[String], settings: Settings, report: &Report) -> ExitCode {
     };
     logging::flush();
     code
+}
+
+/// Log or state failed: nothing may be acknowledged or served from now on, so the process does not wait for anything.
+fn end_process(error: &dyn std::error::Error) {
+    fatal!(%error, "log or state failed; the process ends");
+    std::process::exit(EXIT_IO_ERROR);
 }
 
 fn log_running(command: &[String]) {

@@ -25,6 +25,16 @@ pub enum Stage {
     Beta,
 }
 
+impl Stage {
+    /// As Kubernetes' component-base and etcd's metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Alpha => "ALPHA",
+            Stage::Beta => "BETA",
+        }
+    }
+}
+
 /// What the table knows of a gate.
 #[derive(Clone, Copy, Debug)]
 pub struct GateSpec {

@@ -13,6 +13,7 @@ use keelstone_proto::raftpb::ConfState;
 use openraft::storage::EntryResponder;
 use openraft::storage::RaftStateMachine;
 use openraft::{OptionalSend, RaftSnapshotBuilder};
+use prost::Message;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -77,10 +78,10 @@ impl StateMachine {
             Payload::Normal(proposal) => Applied::Normal(proposal.0),
             Payload::ConfChange { change, membership } => {
                 self.remember(&membership);
+                let in_force = types::membership_to_proto(&membership).encode_to_vec().into();
                 let stored = StoredMembership::new(Some(log_id), membership);
-                let membership = types::stored_membership_to_bytes(&stored);
-                self.membership = Some(membership.clone());
-                Applied::ConfChange { change, membership }
+                self.membership = Some(types::stored_membership_to_bytes(&stored));
+                Applied::ConfChange { change, membership: in_force }
             }
         };
         Committed { position: types::position(&log_id), payload }

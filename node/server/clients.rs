@@ -3,15 +3,9 @@
 use super::Node;
 use super::registers::Registers;
 use super::shutdown::DRAIN;
-use crate::api::edge::{CallDoor, Doors, Edge};
-use crate::api::health::HealthService;
-use crate::api::http::{PageSet, Pages};
-use crate::api::metrics::Metrics;
-use crate::api::node as api;
-use crate::api::serve::{ConnectionSettings, serve_client};
-use crate::api::services::Services;
-use crate::api::stream_end::{StreamEnder, StreamEnds};
 use crate::api::watch::{Parts as WatchParts, WatchService};
+use crate::api::{self, ConnectionSettings, Doors, Edge, HealthService, PageSet, Pages, Services, serve_client};
+use crate::api::{StreamEnder, StreamEnds};
 use crate::config::{ListenUrl, Settings};
 use crate::metrics::server::{ServerFacts, ServerReading, register};
 use crate::types::LeaseId;
@@ -32,10 +26,9 @@ const DEFAULT_QUOTA_BYTES: i64 = 2 * 1024 * 1024 * 1024;
 pub struct Clients {
     node: Arc<api::Node>,
     watch: WatchService,
-    metrics: Metrics,
+    metrics: api::Metrics,
     registry: Registry,
     connections: ConnectionSettings,
-    max_message_bytes: usize,
     health: watch::Sender<ServingStatus>,
     ender: Arc<StreamEnder>,
     ends: StreamEnds,
@@ -93,7 +86,6 @@ impl Clients {
                 keepalive_timeout: ping.map_or(defaults.keepalive_timeout, |ping| ping.timeout),
                 drain: DRAIN,
             },
-            max_message_bytes: settings.limits.max_message_bytes(),
             health: watch::channel(ServingStatus::NotServing).0,
             ender: Arc::new(ender),
             ends,
@@ -155,14 +147,7 @@ impl Clients {
         let calls = calls.then(|| {
             let health = HealthService::new(self.health.subscribe());
             let services = Services::new(&self.node, self.watch.clone(), health);
-            let (learner, leader) = (Arc::clone(&self.node), Arc::clone(&self.node));
-            CallDoor {
-                serve: Box::new(move |rpc, request| services.serve(rpc, request)),
-                is_learner: Box::new(move || learner.is_learner()),
-                has_leader: Box::new(move || leader.has_leader()),
-                max_message_bytes: self.max_message_bytes,
-                stream_ends: self.ends.clone(),
-            }
+            services.door(Arc::clone(&self.node), self.ends.clone())
         });
         let pages =
             pages.map(|set| Pages { node: Arc::clone(&self.node), registry: self.registry.clone(), set }.door());
@@ -202,7 +187,7 @@ fn register_server_metrics(
     let facts = ServerFacts {
         member: node.consensus.member_id(),
         version: crate::ETCD_VERSION,
-        features: settings.gates.all(),
+        features: crate::config::gates::GATES.iter().map(|gate| (gate.name, gate.stage.as_str(), settings.gates.enabled(gate.gate))).collect(),
         quota_bytes,
     };
     let consensus = node.consensus.clone();

@@ -14,7 +14,7 @@ pub struct Registers {
     pub alarm: alarm::Metrics,
     pub cluster: cluster::Metrics,
     pub watch: watch::Metrics,
-    pub api: api::metrics::Metrics,
+    pub api: api::Metrics,
 }
 
 impl Registers {
@@ -31,7 +31,7 @@ impl Registers {
             alarm: alarm::Metrics::register(&registry)?,
             cluster: cluster::Metrics::register(&registry)?,
             watch: watch::Metrics::register(&registry)?,
-            api: api::metrics::Metrics::register(&registry)?,
+            api: api::Metrics::register(&registry)?,
             registry,
         })
     }

@@ -23,13 +23,13 @@ impl WatchStream {
 
     /// Creates a watcher. What came of it is also delivered, before any event of the watcher.
     pub fn create(&self, spec: WatchSpec) -> Result<WatchId, CreateError> {
-        let latest = self.hub.views.load().revision;
+        let latest = self.hub.views.load().revision();
         self.hub.with(|registry| registry.create(self.slot, spec, latest))
     }
 
     /// Delivers that a creation was refused, for a reason this module does not know.
     pub fn refuse(&self, reason: String) {
-        let latest = self.hub.views.load().revision;
+        let latest = self.hub.views.load().revision();
         self.hub.with(|registry| {
             let revision = latest.max(registry.revision());
             registry.answer(self.slot, Delivery::Refused { revision, reason });
@@ -38,7 +38,7 @@ impl WatchStream {
 
     /// Ends a watcher and delivers that. False, and nothing delivered, if there is none of that name.
     pub fn cancel(&self, id: WatchId) -> bool {
-        let latest = self.hub.views.load().revision;
+        let latest = self.hub.views.load().revision();
         self.hub.with(|registry| registry.cancel(self.slot, id, latest))
     }
 
