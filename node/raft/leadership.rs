@@ -50,7 +50,14 @@ impl Leadership {
 
     /// True on a leader that a quorum has answered within an election timeout.
     pub fn leads(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
-        let acked = metrics.last_quorum_acked.as_ref();
-        metrics.state == ServerState::Leader && acked.is_some_and(|at| at.elapsed() <= self.election_timeout)
+        if metrics.state != ServerState::Leader {
+            return false;
+        }
+        // Alone it is a quorum, and nobody's answer is recorded.
+        let mut others = metrics.membership_config.membership().voter_ids().filter(|id| *id != self.member.0);
+        if others.next().is_none() {
+            return true;
+        }
+        metrics.last_quorum_acked.as_ref().is_some_and(|at| at.elapsed() <= self.election_timeout)
     }
 }
