@@ -19,6 +19,9 @@ pub enum StorageError {
     Format { found: Option<u32> },
     #[error("table {table} holds a malformed row {row:02x?}")]
     Malformed { table: Table, row: Vec<u8> },
+    /// Something names a row that is not there: the file is corrupt.
+    #[error("table {table} lacks the row {row:02x?}")]
+    Missing { table: Table, row: Vec<u8> },
     /// An import must come in the order of an export.
     #[error("row {row:02x?} of table {table} is out of order")]
     Unordered { table: Table, row: Vec<u8> },
