@@ -20,3 +20,4 @@ pub mod rpc;
 pub mod serve;
 pub mod status;
 pub mod stream_end;
+pub mod watch;
