@@ -7,14 +7,13 @@ mod codec;
 mod session;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod adhoc;
 
 use self::codec::WatchCodec;
 use self::session::Session;
+use super::header::Answerer;
 use crate::types::KeyInterval;
 use crate::watch::{Hub, ProgressPeriod};
-use keelstone_proto::etcdserverpb::{ResponseHeader, WatchRequest};
+use keelstone_proto::etcdserverpb::WatchRequest;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
@@ -35,8 +34,8 @@ pub type Permit = Box<dyn Fn(&MetadataMap, &KeyInterval) -> Result<(), Status> +
 /// What the service needs of the node.
 pub struct Parts {
     pub hub: Arc<Hub>,
-    /// The header of an answer that names a revision.
-    pub header: Box<dyn Fn(i64) -> ResponseHeader + Send + Sync>,
+    /// Who answers, now.
+    pub answerer: Box<dyn Fn() -> Answerer + Send + Sync>,
     pub permit: Permit,
     pub progress: ProgressPeriod,
     /// Of a request; and of a response, where the client lets it be split. In bytes.
@@ -47,6 +46,12 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct WatchService {
     parts: Arc<Parts>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("progress", &self.progress).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for WatchService {

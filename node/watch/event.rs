@@ -120,8 +120,7 @@ mod tests {
         for (kind, number) in [(EventKind::Put, 0), (EventKind::Delete, 1)] {
             let event = shared(kind, 3);
             let before = KeyValue { key: Bytes::from_static(b"k"), mod_revision: 6, ..KeyValue::default() };
-            let mut wanted =
-                mvccpb::Event { r#type: number, kv: Some(event.event().kv.clone()), prev_kv: None };
+            let mut wanted = mvccpb::Event { r#type: number, kv: Some(event.event().kv.clone()), prev_kv: None };
             assert_eq!(event.encoded(false), &wanted.encode_to_vec());
             assert_eq!(event.encoded(true), &wanted.encode_to_vec(), "nothing was looked up yet");
             event

@@ -130,12 +130,28 @@ enum Step {
     Change(Vec<(bool, u8)>),
     /// Changes that arrive in a snapshot.
     Restore(u8),
-    Create { stream: usize, interval: (u8, u8, u8), start: i64, no_put: bool, no_delete: bool },
-    Cancel { stream: usize, id: i64 },
-    Consume { stream: usize, count: usize },
-    CatchUp { rows: usize },
+    Create {
+        stream: usize,
+        interval: (u8, u8, u8),
+        start: i64,
+        no_put: bool,
+        no_delete: bool,
+    },
+    Cancel {
+        stream: usize,
+        id: i64,
+    },
+    Consume {
+        stream: usize,
+        count: usize,
+    },
+    CatchUp {
+        rows: usize,
+    },
     Compact(i64),
-    Progress { stream: usize },
+    Progress {
+        stream: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {

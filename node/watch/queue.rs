@@ -11,15 +11,30 @@ use std::task::{Context, Poll, Waker};
 /// One response in the making.
 #[derive(Debug, Clone)]
 pub enum Delivery {
-    Created { id: WatchId, revision: i64 },
+    Created {
+        id: WatchId,
+        revision: i64,
+    },
     /// A creation that failed, with the reason as etcd words it.
-    Refused { revision: i64, reason: String },
+    Refused {
+        revision: i64,
+        reason: String,
+    },
     /// As the client asked.
-    Canceled { id: WatchId, revision: i64 },
+    Canceled {
+        id: WatchId,
+        revision: i64,
+    },
     /// Ended, because history below this revision is gone.
-    Compacted { id: WatchId, compacted: i64 },
+    Compacted {
+        id: WatchId,
+        compacted: i64,
+    },
     /// Every event up to `revision` went before: of one watcher, or of all on the stream.
-    Progress { id: Option<WatchId>, revision: i64 },
+    Progress {
+        id: Option<WatchId>,
+        revision: i64,
+    },
     Events(Events),
 }
 
@@ -89,7 +104,8 @@ impl StreamQueue {
     pub fn push_events(&self, events: Events) -> Result<Option<Waker>, Full> {
         let mut inner = self.lock();
         // An empty queue takes anything, else a large revision would never leave.
-        let fits = inner.deliveries < self.bounds.deliveries + inner.watchers && inner.bytes + events.weight <= self.bounds.bytes;
+        let fits = inner.deliveries < self.bounds.deliveries + inner.watchers
+            && inner.bytes + events.weight <= self.bounds.bytes;
         if inner.starved || (inner.deliveries > 0 && !fits) {
             inner.starved = true;
             return Err(Full);

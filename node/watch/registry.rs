@@ -299,7 +299,12 @@ impl Registry {
 }
 
 /// Stages the events of a revision with those watchers of a group that want them.
-pub(super) fn stage(group: &Group, watchers: &mut Slab<Watcher>, scratch: &mut Scratch, revision: &Arc<RevisionEvents>) {
+pub(super) fn stage(
+    group: &Group,
+    watchers: &mut Slab<Watcher>,
+    scratch: &mut Scratch,
+    revision: &Arc<RevisionEvents>,
+) {
     if group.len() == 0 {
         return;
     }

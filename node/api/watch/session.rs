@@ -107,7 +107,7 @@ impl Session {
 
     fn frame(&self, delivery: Delivery) -> Frame {
         let head = |revision, watch_id| WatchResponse {
-            header: Some((self.parts.header)(revision)),
+            header: Some((self.parts.answerer)().header_at(revision)),
             watch_id,
             ..WatchResponse::default()
         };

@@ -1,66 +1,53 @@
 //! The service over a real connection: what a client sees, in etcd's words.
 
 use super::*;
-use crate::mvcc::{Event, EventKind, RevisionEvents, View, Views};
+use crate::mvcc::{self, Store};
+use crate::storage::memory::MemoryFile;
+use crate::storage::{self, Durability, Storage};
+use crate::types::{ClusterId, LeaseId, MemberId};
 use crate::watch::{Metrics, ScanOn, Settings};
 use bytes::Bytes;
-use keelstone_proto::etcdserverpb::watch_client::WatchClient;
-use keelstone_proto::etcdserverpb::watch_create_request::FilterType;
-use keelstone_proto::etcdserverpb::watch_request::RequestUnion;
-use keelstone_proto::etcdserverpb::{
-    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse,
-};
-use keelstone_proto::mvccpb::KeyValue;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use std::collections::BTreeMap;
+use keelstone_proto::etcdserverpb::watch_client::WatchClient;
+use keelstone_proto::etcdserverpb::watch_create_request::FilterType;
+use keelstone_proto::etcdserverpb::watch_request::RequestUnion;
+use keelstone_proto::etcdserverpb::{WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// A store of which only the events matter.
-struct Store {
-    views: Arc<Views>,
+struct Writer {
+    store: Store,
     hub: Arc<Hub>,
-    live: BTreeMap<Bytes, KeyValue>,
 }
 
-impl Store {
+impl Writer {
     fn new(settings: Settings) -> Self {
-        let view = View { revision: 1, compacted: -1, h: Vec::new() };
-        let views = Arc::new(Views(arc_swap::ArcSwap::from_pointee(view)));
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        let hub = Hub::new(Arc::clone(&views), settings, metrics);
-        Self { views, hub, live: BTreeMap::new() }
+        let registry = prometheus::Registry::new();
+        let storage =
+            Storage::create(MemoryFile::new(), 1 << 20, storage::Metrics::register(&registry).unwrap()).unwrap();
+        let store = Store::open(storage, mvcc::Metrics::register(&registry).unwrap()).unwrap().store;
+        let hub = Hub::new(store.views(), settings, Metrics::register(&registry).unwrap());
+        Self { store, hub }
     }
 
     /// Puts (with a value) and deletes in one revision.
     fn change(&mut self, changes: &[(&'static str, Option<Bytes>)]) {
-        let mut view = View::clone(&self.views.load());
-        view.revision += 1;
-        let mut events = Vec::new();
+        let mut batch = self.store.begin().unwrap();
+        let mut txn = batch.txn();
         for (key, value) in changes {
             let key = Bytes::from_static(key.as_bytes());
-            let before = self.live.remove(&key);
-            let mut kv = KeyValue { key: key.clone(), mod_revision: view.revision, ..KeyValue::default() };
-            let kind = match value {
-                Some(value) => {
-                    kv.value = value.clone();
-                    kv.version = before.as_ref().map_or(1, |before| before.version + 1);
-                    kv.create_revision = before.map_or(view.revision, |before| before.create_revision);
-                    self.live.insert(key, kv.clone());
-                    EventKind::Put
-                }
-                None => EventKind::Delete,
-            };
-            events.push(Event { kind, kv });
+            match value {
+                Some(value) => txn.put(key, value.clone(), LeaseId::NONE),
+                None => assert_eq!(txn.delete(&KeyInterval::One(key)), 1),
+            }
         }
-        let revision = RevisionEvents { revision: view.revision, events };
-        view.h.push(revision.clone());
-        self.views.0.store(Arc::new(view));
-        self.hub.publish(&[Arc::new(revision)]);
+        let changed = txn.finish().expect("a change");
+        batch.commit(Durability::Volatile).unwrap();
+        self.hub.publish(&[changed]);
     }
 
     fn put(&mut self, key: &'static str, value: &'static str) {
@@ -72,9 +59,14 @@ impl Store {
     }
 
     fn compact(&mut self, revision: i64) {
-        let mut view = View::clone(&self.views.load());
-        view.compacted = revision;
-        self.views.0.store(Arc::new(view));
+        let mut batch = self.store.begin().unwrap();
+        batch.compact(revision).unwrap();
+        batch.commit(Durability::Volatile).unwrap();
+        while self.store.is_compacting() {
+            let mut batch = self.store.begin().unwrap();
+            batch.compaction_slice(1000).unwrap();
+            batch.commit(Durability::Volatile).unwrap();
+        }
     }
 }
 
@@ -138,10 +130,10 @@ fn watch(key: &'static str, range_end: &'static str) -> WatchCreateRequest {
 }
 
 /// Runs a test with a server and one client on one thread.
-fn check<F: Future<Output = ()>>(settings: Settings, test: impl FnOnce(Store, Client) -> F) {
+fn check<F: Future<Output = ()>>(settings: Settings, test: impl FnOnce(Writer, Client) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(LocalSet::new().run_until(async {
-        let store = Store::new(settings);
+        let store = Writer::new(settings);
         let hub = Arc::clone(&store.hub);
         let catch_up = Arc::clone(&hub);
         let catching_up = tokio::task::spawn_local(async move { catch_up.catch_up().await });
@@ -152,7 +144,7 @@ fn check<F: Future<Output = ()>>(settings: Settings, test: impl FnOnce(Store, Cl
         });
         let service = WatchService::new(Parts {
             hub: Arc::clone(&hub),
-            header: Box::new(|revision| ResponseHeader { cluster_id: 1, member_id: 2, revision, raft_term: 3 }),
+            answerer: Box::new(|| Answerer { cluster: ClusterId(1), member: MemberId(2), term: 3 }),
             permit,
             progress: ProgressPeriod::new(Duration::from_millis(100), Arc::new(|| 0.0)),
             max_message_bytes: 4096,
@@ -264,8 +256,8 @@ fn a_future_start_passes_over_what_comes_before() {
         store.put("a", "1");
         client.send(RequestUnion::ProgressRequest(WatchProgressRequest {})).await;
         store.put("a", "1");
-        // Asked for at revision 2, below the start: no answer, so the event is next.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Asked for at revision 2, below the start: no answer, so that of the next request comes first.
+        assert_eq!(short(&client.create(watch("z", "")).await), "1@3 created");
         store.put("a", "1");
         assert_eq!(client.told().await, "0@4 put a@4");
         client.send(RequestUnion::ProgressRequest(WatchProgressRequest {})).await;
