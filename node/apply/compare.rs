@@ -31,37 +31,37 @@ fn one(txn: &mut Txn<'_>, compare: &Compare) -> Result<bool, Failure> {
         Some(CompareTarget::Value | CompareTarget::Lease) | None => read::all(txn, interval)?,
     };
     if kvs.is_empty() {
-        return Ok(target != Some(CompareTarget::Value) && holds(compare, target, &KeyValue::default()));
+        return Ok(target != Some(CompareTarget::Value) && holds(compare, &KeyValue::default()));
     }
-    Ok(kvs.iter().all(|kv| holds(compare, target, kv)))
+    Ok(kvs.iter().all(|kv| holds(compare, kv)))
 }
 
-/// An operand of another kind than the target counts as zero; an unknown target compares as equal and an unknown
-/// result always holds, as in etcd.
-fn holds(compare: &Compare, target: Option<CompareTarget>, kv: &KeyValue) -> bool {
+/// True if the comparison holds for this key. An operand of another kind than the target counts as zero; an unknown
+/// target compares as equal and an unknown result always holds, as in etcd.
+pub fn holds(compare: &Compare, kv: &KeyValue) -> bool {
     let operand = compare.target_union.as_ref();
-    let ordering = match target {
-        Some(CompareTarget::Version) => kv.version.cmp(&match operand {
+    let ordering = match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Version) => kv.version.cmp(&match operand {
             Some(TargetUnion::Version(version)) => *version,
             _ => 0,
         }),
-        Some(CompareTarget::Create) => kv.create_revision.cmp(&match operand {
+        Ok(CompareTarget::Create) => kv.create_revision.cmp(&match operand {
             Some(TargetUnion::CreateRevision(revision)) => *revision,
             _ => 0,
         }),
-        Some(CompareTarget::Mod) => kv.mod_revision.cmp(&match operand {
+        Ok(CompareTarget::Mod) => kv.mod_revision.cmp(&match operand {
             Some(TargetUnion::ModRevision(revision)) => *revision,
             _ => 0,
         }),
-        Some(CompareTarget::Lease) => kv.lease.cmp(&match operand {
+        Ok(CompareTarget::Lease) => kv.lease.cmp(&match operand {
             Some(TargetUnion::Lease(lease)) => *lease,
             _ => 0,
         }),
-        Some(CompareTarget::Value) => kv.value.as_ref().cmp(match operand {
+        Ok(CompareTarget::Value) => kv.value.as_ref().cmp(match operand {
             Some(TargetUnion::Value(value)) => value.as_ref(),
             _ => b"",
         }),
-        None => Ordering::Equal,
+        Err(_) => Ordering::Equal,
     };
     match CompareResult::try_from(compare.result) {
         Ok(CompareResult::Equal) => ordering.is_eq(),

@@ -11,7 +11,7 @@ mod applier;
 mod cluster;
 mod command;
 mod compact;
-mod compare;
+pub mod compare;
 pub mod conf_change;
 pub mod cost;
 mod delete;
@@ -22,6 +22,7 @@ pub mod range;
 mod read;
 mod reply;
 mod scope;
+mod thread;
 mod txn;
 mod waiters;
 mod worker;
@@ -30,6 +31,8 @@ mod worker;
 mod compare_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod txn_model_tests;
 #[cfg(test)]
 mod txn_tests;
 #[cfg(test)]
