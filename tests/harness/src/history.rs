@@ -168,6 +168,16 @@ impl Recorder {
         self.done.load(Ordering::Relaxed)
     }
 
+    /// The longest time since `from` in which no write through these members was acknowledged.
+    pub fn longest_silence(&self, members: &[usize], from: Duration) -> Duration {
+        let mut times: Vec<Duration> = vec![from];
+        let operations = self.operations();
+        let writes = operations.iter().filter(|operation| operation.wrote() && members.contains(&operation.member));
+        times.extend(writes.map(|operation| operation.returned).filter(|returned| *returned > from));
+        times.sort_unstable();
+        times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+
     pub fn operations(&self) -> Vec<Operation> {
         self.operations.lock().expect("no panic while recording").clone()
     }

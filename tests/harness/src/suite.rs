@@ -17,7 +17,10 @@ pub struct Server {
 
 impl Server {
     fn find(ours: &str) -> Self {
-        let binary = std::env::var_os("KEELSTONE_SERVER").map_or_else(|| PathBuf::from(ours), PathBuf::from);
+        Self::at(std::env::var_os("KEELSTONE_SERVER").map_or_else(|| PathBuf::from(ours), PathBuf::from))
+    }
+
+    fn at(binary: PathBuf) -> Self {
         let is_etcd = binary.file_name().is_some_and(|name| name.to_string_lossy().starts_with("etcd"));
         let mut server = Self { binary, version: (0, 0, 0), is_etcd };
         let output = server.command().arg("--version").output();
@@ -73,6 +76,11 @@ impl Suite {
     /// to the suite's own file only.
     pub fn new(ours: &str, tmp: &str, name: &str) -> Self {
         Self { server: Server::find(ours), folder: Path::new(tmp).join(format!("{name}-{}", std::process::id())) }
+    }
+
+    /// The same folder with another server.
+    pub fn with_server(&self, binary: &Path) -> Self {
+        Self { server: Server::at(binary.to_owned()), folder: self.folder.clone() }
     }
 
     /// A new folder, removed when the process ends unless a test failed.

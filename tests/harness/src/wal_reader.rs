@@ -34,6 +34,8 @@ pub struct WalContent {
     pub entries: Vec<Entry>,
     pub hard_state: Option<HardState>,
     pub snapshots: Vec<Snapshot>,
+    /// The snapshot that took the place of all entries before: the member had fallen behind.
+    pub restarted_behind: Option<u64>,
 }
 
 impl WalContent {
@@ -146,7 +148,7 @@ impl Reader {
             METADATA => self.metadata(data)?,
             ENTRY => self.entry(Entry::decode(data)?)?,
             STATE => self.content.hard_state = Some(HardState::decode(data)?),
-            SNAPSHOT => self.content.snapshots.push(Snapshot::decode(data)?),
+            SNAPSHOT => self.snapshot(Snapshot::decode(data)?),
             other => bail!("unknown type {other}"),
         }
         Ok(())
@@ -169,8 +171,19 @@ impl Reader {
         Ok(())
     }
 
+    fn snapshot(&mut self, snapshot: Snapshot) {
+        if self.content.last_index().is_some_and(|last| snapshot.index() > last) {
+            self.content.entries.clear();
+            self.content.restarted_behind = Some(snapshot.index());
+        }
+        self.content.snapshots.push(snapshot);
+    }
+
     fn entry(&mut self, entry: Entry) -> anyhow::Result<()> {
         let entries = &mut self.content.entries;
+        if let (true, Some(before)) = (entries.is_empty(), self.content.restarted_behind) {
+            ensure!(entry.index() == before + 1, "entry {} follows a snapshot at {before}", entry.index());
+        }
         if let Some(first) = entries.first().map(Entry::index) {
             ensure!(entry.index() >= first, "entry {} before the first one, {first}", entry.index());
             entries.truncate(usize::try_from(entry.index() - first)?);
@@ -271,6 +284,26 @@ mod tests {
         let entries: Vec<_> = content.entries.iter().map(|entry| (entry.index(), entry.term())).collect();
         assert_eq!(entries, [(1, 1), (2, 1), (3, 2), (4, 2)]);
         assert_eq!((content.node_id, content.cluster_id), (1, 2));
+    }
+
+    #[test]
+    fn a_snapshot_ahead_of_the_entries_restarts_the_log() {
+        let snapshot = |index| Snapshot { index: Some(index), term: Some(1), conf_state: None }.encode_to_vec();
+        let write = |next: u64| {
+            let folder = folder();
+            let mut writer = first_file();
+            writer.add(SNAPSHOT, snapshot(0));
+            writer.entry(1, 1);
+            writer.entry(2, 1);
+            writer.add(SNAPSHOT, snapshot(2));
+            writer.add(SNAPSHOT, snapshot(9));
+            writer.entry(next, 1);
+            writer.save(folder.path(), "0000000000000000-0000000000000000.wal");
+            read(folder.path())
+        };
+        let content = write(10).expect("a well-formed log");
+        assert_eq!((content.first_index(), content.restarted_behind), (Some(10), Some(9)));
+        assert!(write(11).is_err());
     }
 
     #[test]
