@@ -40,12 +40,12 @@ pub struct Doors<B> {
 
 /// What calls need of the node.
 pub struct CallDoor<B> {
-    pub serve: Box<dyn Fn(Rpc, Request<RequestBody<B>>) -> Served + Send + Sync>,
-    pub is_learner: Box<dyn Fn() -> bool + Send + Sync>,
-    pub has_leader: Box<dyn Fn() -> bool + Send + Sync>,
+    pub(super) serve: Box<dyn Fn(Rpc, Request<RequestBody<B>>) -> Served + Send + Sync>,
+    pub(super) is_learner: Box<dyn Fn() -> bool + Send + Sync>,
+    pub(super) has_leader: Box<dyn Fn() -> bool + Send + Sync>,
     /// Of one gRPC message from a client.
-    pub max_message_bytes: usize,
-    pub stream_ends: StreamEnds,
+    pub(super) max_message_bytes: usize,
+    pub(super) stream_ends: StreamEnds,
 }
 
 impl<B> fmt::Debug for CallDoor<B> {

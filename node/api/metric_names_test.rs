@@ -15,7 +15,7 @@ fn registry() -> Result<Registry, Error> {
         quota_bytes: 0,
     };
     crate::metrics::server::register(&registry, facts, Box::new(ServerReading::default))?;
-    super::metrics::Metrics::register(&registry)?;
+    super::Metrics::register(&registry)?;
     crate::apply::Metrics::register(&registry)?;
     crate::watch::Metrics::register(&registry)?;
     crate::mvcc::Metrics::register(&registry)?;

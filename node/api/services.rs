@@ -1,8 +1,9 @@
 //! All gRPC services of the client port, and which call belongs to which.
 
 use super::auth::AuthService;
+use super::call::RequestBody;
 use super::cluster::ClusterService;
-use super::edge::Served;
+use super::edge::{CallDoor, Served};
 use super::election::ElectionService;
 use super::health::HealthService;
 use super::kv::{KvService, RangeCall};
@@ -11,7 +12,10 @@ use super::lock::LockService;
 use super::maintenance::MaintenanceService;
 use super::node::Node;
 use super::rpc::Rpc;
+use super::stream_end::StreamEnds;
+use crate::admission::MAX_GRPC_OVERHEAD_BYTES;
 use http::{Request, Response};
+use hyper::body::Incoming;
 use keelstone_proto::etcdserverpb::auth_server::AuthServer;
 use keelstone_proto::etcdserverpb::cluster_server::ClusterServer;
 use keelstone_proto::etcdserverpb::kv_server::KvServer;
@@ -66,8 +70,30 @@ impl<W> Services<W> {
         }
     }
 
-    /// Hands a call to its service.
-    pub fn serve<B>(&self, rpc: Rpc, request: Request<B>) -> Served
+    /// The way of calls to these services.
+    pub fn door(self, node: Arc<Node>, stream_ends: StreamEnds) -> CallDoor<Incoming>
+    where
+        W: Service<
+                Request<RequestBody<Incoming>>,
+                Response = Response<tonic::body::Body>,
+                Error = Infallible,
+                Future = Served,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let learner = Arc::clone(&node);
+        CallDoor {
+            max_message_bytes: node.settings.max_request_bytes + MAX_GRPC_OVERHEAD_BYTES,
+            serve: Box::new(move |rpc, request| self.serve(rpc, request)),
+            is_learner: Box::new(move || learner.is_learner()),
+            has_leader: Box::new(move || node.has_leader()),
+            stream_ends,
+        }
+    }
+
+    fn serve<B>(&self, rpc: Rpc, request: Request<B>) -> Served
     where
         B: Body + Send + 'static,
         B::Error: Into<StdError> + Send + 'static,

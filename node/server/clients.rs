@@ -11,7 +11,6 @@ use crate::metrics::server::{ServerFacts, ServerReading, register};
 use crate::types::LeaseId;
 use crate::watch::ProgressPeriod;
 use hyper::body::Incoming;
-use keelstone_proto::etcdserverpb::ResponseHeader;
 use keelstone_proto::health::health_check_response::ServingStatus;
 use prometheus::Registry;
 use std::sync::Arc;
@@ -62,11 +61,7 @@ impl Clients {
         let header_node = Arc::clone(&shared);
         let watch = WatchService::new(WatchParts {
             hub: Arc::clone(&node.hub),
-            header: Box::new(move |revision| {
-                let mut header = Some(ResponseHeader { revision, ..Default::default() });
-                header_node.fill(&mut header);
-                header.unwrap_or_default()
-            }),
+            answerer: Box::new(move || header_node.answerer()),
             // Access control is not built yet: everybody may read.
             permit: Box::new(|_, _| Ok(())),
             progress: ProgressPeriod::new(settings.watch.progress_notify_interval, Arc::new(rand::random::<f64>)),
