@@ -61,11 +61,6 @@ impl Views {
         view.shared.retained.published(view.compacted, &view.index);
         self.newest.store(view);
     }
-
-    /// Continues with another store, after a snapshot took this one's place.
-    pub fn replace(&self, other: &Views) {
-        self.newest.store(other.load());
-    }
 }
 
 impl View {
