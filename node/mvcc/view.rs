@@ -1,0 +1,201 @@
+//! What readers read: one state of the store, and how to get at the newest.
+
+use super::event::{Event, EventKind, RevisionEvents};
+use super::hash::CompactionHashes;
+use super::history::Change;
+use super::key_index::KeyIndex;
+use super::metrics::Metrics;
+use super::query::{RangeQuery, RangeResult, RangeRows, ReadError};
+use super::read::{RowCopies, Source, decode};
+use super::record::Record;
+use super::retained::{Retained, WORTH_KEYS};
+use super::revision::{RowKey, end_of, start_of};
+use crate::storage::{StorageError, Table, Version};
+use crate::types::KeyInterval;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use keelstone_proto::mvccpb::KeyValue;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+
+/// The newest view, for any number of readers. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Views {
+    newest: Arc<ArcSwap<View>>,
+}
+
+/// The store after one batch. Its parts belong together: the index names only rows of the version.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub(super) index: KeyIndex,
+    pub(super) revision: i64,
+    pub(super) compacted: i64,
+    pub(super) version: Version,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What all views of a store share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) retained: Retained,
+    pub(super) hashes: CompactionHashes,
+    pub(super) metrics: Metrics,
+}
+
+impl Views {
+    pub(super) fn new(first: Arc<View>) -> Self {
+        Self { newest: Arc::new(ArcSwap::new(first)) }
+    }
+
+    /// The state after the last batch. Cheap, never waits.
+    pub fn load(&self) -> Arc<View> {
+        self.newest.load_full()
+    }
+
+    /// Ages what is kept for page readers. To be called every ten seconds or so.
+    pub fn tick(&self) {
+        self.newest.load().shared.retained.tick();
+    }
+
+    pub(super) fn publish(&self, view: Arc<View>) {
+        view.shared.retained.published(view.compacted, &view.index);
+        self.newest.store(view);
+    }
+
+    /// Continues with another store, after a snapshot took this one's place.
+    pub fn replace(&self, other: &Views) {
+        self.newest.store(other.load());
+    }
+}
+
+impl View {
+    /// Revision of the last change; 1 in an empty store.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The lowest revision that can be read, set by the last compaction; -1 if there was none.
+    pub fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    /// All tables at this state.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// Keys that exist.
+    pub fn keys(&self) -> usize {
+        self.index.live()
+    }
+
+    /// Answers a range.
+    pub fn range(&self, query: &RangeQuery) -> Result<RangeResult, ReadError> {
+        let result = self.source().range(query, &|at| self.count_old(&query.interval, at))?;
+        self.ranged(query, result.more, result.count);
+        Ok(result)
+    }
+
+    /// Answers a range with encoded keys: the cheap way if they are only passed on.
+    pub fn range_rows(&self, query: &RangeQuery) -> Result<RangeRows, ReadError> {
+        let rows = self.source().range_rows(query, &|at| self.count_old(&query.interval, at))?;
+        self.ranged(query, rows.more, rows.count);
+        Ok(rows)
+    }
+
+    fn ranged(&self, query: &RangeQuery, more: bool, count: i64) {
+        self.shared.metrics.ranges.inc();
+        let latest = query.revision <= 0 || query.revision == self.revision;
+        if more && latest && count >= WORTH_KEYS as i64 {
+            self.shared.retained.keep(self.revision, &self.index);
+        }
+    }
+
+    /// Keys of the interval that existed at `revision` (zero or less: now).
+    pub fn count(&self, interval: &KeyInterval, revision: i64) -> Result<i64, ReadError> {
+        let at = self.source().resolve(revision)?;
+        let count = if at == self.revision {
+            self.index.count(interval)
+        } else {
+            self.count_old(interval, at).unwrap_or_else(|| self.index.count_at(interval, at))
+        };
+        Ok(count as i64)
+    }
+
+    fn count_old(&self, interval: &KeyInterval, at: i64) -> Option<usize> {
+        self.shared.retained.read(at, |index| index.count(interval))
+    }
+
+    /// The key as it was at `revision` (zero or less: now).
+    pub fn get_at(&self, key: &[u8], revision: i64) -> Result<Option<KeyValue>, ReadError> {
+        let at = self.source().resolve(revision)?;
+        let Some(change) = self.index.get_at(key, at) else { return Ok(None) };
+        let row = fetch(&self.version, &change, &mut RowCopies::default())?;
+        Ok(Some(decode(&row)?))
+    }
+
+    /// The changes of revisions `from` to `to`, both included, in order. Revisions are never split, so after
+    /// about `limit_rows` changes it ends early: go on behind the last revision it gave. Compactions leave
+    /// gaps above their revision in nothing, and below it there is nothing to read.
+    pub fn history(&self, from: i64, to: i64, limit_rows: usize) -> Result<Vec<Arc<RevisionEvents>>, ReadError> {
+        if from < self.compacted {
+            return Err(ReadError::Compacted { compacted: self.compacted });
+        }
+        let mut revisions: Vec<RevisionEvents> = Vec::new();
+        let (mut rows, mut copies) = (0, RowCopies::default());
+        let interval = (start_of(from), end_of(to.min(self.revision)));
+        let bounds = (Bound::Included(&interval.0[..]), Bound::Excluded(&interval.1[..]));
+        self.version.scan(Table::Key, bounds, |row_key, row| {
+            let key = parse_row_key(row_key)?;
+            let main = key.revision().main;
+            let begins = revisions.last().is_none_or(|last| last.revision != main);
+            if begins && rows >= limit_rows {
+                return Ok(ControlFlow::Break(()));
+            }
+            let Some(event) = event(&key, row, &mut copies)? else { return Ok(ControlFlow::Continue(())) };
+            rows += 1;
+            match revisions.last_mut() {
+                Some(last) if !begins => last.events.push(event),
+                _ => revisions.push(RevisionEvents { revision: main, events: vec![event] }),
+            }
+            Ok::<_, ReadError>(ControlFlow::Continue(()))
+        })?;
+        Ok(revisions.into_iter().map(Arc::new).collect())
+    }
+
+    pub(super) fn source(&self) -> Source<'_, impl Fn(&Change, &mut RowCopies) -> Result<Bytes, StorageError>> {
+        Source {
+            index: &self.index,
+            current: self.revision,
+            compacted: self.compacted,
+            fetch: |change: &Change, copies: &mut RowCopies| fetch(&self.version, change, copies),
+        }
+    }
+}
+
+/// The row of a change that the index names. That it is missing is corruption.
+pub(super) fn fetch(version: &Version, change: &Change, copies: &mut RowCopies) -> Result<Bytes, StorageError> {
+    let key = RowKey::new(change.revision(), change.tombstone);
+    let row = version.get_with(Table::Key, key.as_bytes(), |row| copies.copy(row))?;
+    row.ok_or_else(|| StorageError::Missing { table: Table::Key, row: key.as_bytes().to_vec() })
+}
+
+pub(super) fn parse_row_key(row_key: &[u8]) -> Result<RowKey, StorageError> {
+    RowKey::parse(row_key).ok_or_else(|| StorageError::Malformed { table: Table::Key, row: row_key.to_vec() })
+}
+
+/// `None` for the row without a key with which `etcdutl snapshot restore` moves the revision.
+fn event(key: &RowKey, row: &[u8], copies: &mut RowCopies) -> Result<Option<Event>, StorageError> {
+    if !key.is_tombstone() {
+        let kv = decode(&copies.copy(row))?;
+        return Ok((!kv.key.is_empty()).then_some(Event { kind: EventKind::Put, kv }));
+    }
+    let record = Record::parse(row)
+        .ok_or_else(|| StorageError::Malformed { table: Table::Key, row: key.as_bytes().to_vec() })?;
+    Ok(Some(Event { kind: EventKind::Delete, kv: tombstone(copies.copy(record.key), key.revision().main) }))
+}
+
+/// What watchers see of a delete.
+pub(super) fn tombstone(key: Bytes, revision: i64) -> KeyValue {
+    KeyValue { key, mod_revision: revision, ..KeyValue::default() }
+}

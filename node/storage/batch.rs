@@ -1,0 +1,180 @@
+//! A write transaction: rows of any table, all or nothing.
+
+use super::{Storage, StorageError, Table, meta};
+use redb::{ReadableTable, WriteTransaction};
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// When a commit survives a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// With the next durable commit. Visible to readers at once; costs no disk write.
+    Volatile,
+    /// On return. Two-phase and with the allocator's state, so that opening after a crash is quick.
+    Durable,
+}
+
+/// What becomes of a row that [`Batch::sweep`] shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Keep,
+    Remove,
+}
+
+/// What a [`Batch::sweep`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    pub visited_rows: usize,
+    pub removed_rows: usize,
+    /// Where to go on: the last row seen. `None` if the interval is done.
+    pub last: Option<Vec<u8>>,
+}
+
+/// The one write transaction. Dropped without a commit, it leaves nothing.
+pub struct Batch {
+    transaction: WriteTransaction,
+    storage: Storage,
+    /// Bytes of all rows, with what this batch changed.
+    row_bytes: u64,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("row_bytes", &self.row_bytes).finish_non_exhaustive()
+    }
+}
+
+impl Batch {
+    pub(super) fn begin(storage: &Storage) -> Result<Self, StorageError> {
+        let transaction = storage.database.begin_write()?;
+        let row_bytes = storage.usage.row_bytes.load(Ordering::Relaxed);
+        Ok(Self { transaction, storage: storage.clone(), row_bytes })
+    }
+
+    pub(super) fn create_tables(&mut self) -> Result<(), StorageError> {
+        for table in Table::ALL {
+            self.transaction.open_table(table.definition())?;
+        }
+        self.put(Table::Meta, meta::FORMAT_KEY, &super::FORMAT.to_be_bytes())
+    }
+
+    /// The value as this batch left it.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let rows = self.transaction.open_table(table.definition())?;
+        let value = rows.get(key)?.map(|value| value.value().to_vec());
+        Ok(value)
+    }
+
+    /// All rows of a small table, in order.
+    pub fn rows(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StorageError> {
+        let rows = self.transaction.open_table(table.definition())?;
+        let mut all = Vec::new();
+        for row in rows.iter()? {
+            let (key, value) = row?;
+            all.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(all)
+    }
+
+    /// Sets a row.
+    pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
+        let mut rows = self.transaction.open_table(table.definition())?;
+        self.row_bytes += (key.len() + value.len()) as u64;
+        if let Some(replaced) = rows.insert(key, value)? {
+            self.row_bytes -= (key.len() + replaced.value().len()) as u64;
+        }
+        Ok(())
+    }
+
+    /// Removes a row; false if it was not there.
+    pub fn remove(&mut self, table: Table, key: &[u8]) -> Result<bool, StorageError> {
+        let mut rows = self.transaction.open_table(table.definition())?;
+        let Some(removed) = rows.remove(key)? else { return Ok(false) };
+        self.row_bytes -= (key.len() + removed.value().len()) as u64;
+        Ok(true)
+    }
+
+    /// Adds rows behind the last one, in ascending order: the quick way, with one handle and one descent.
+    pub fn append<'r>(
+        &mut self,
+        table: Table,
+        rows: impl Iterator<Item = (&'r [u8], &'r [u8])>,
+    ) -> Result<(), StorageError> {
+        let mut open = self.transaction.open_table(table.definition())?;
+        let mut cursor = open.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
+        for (key, value) in rows {
+            cursor.insert_before(key, value).map_err(|error| match error {
+                redb::CursorError::Storage(error) => error.into(),
+                // The only other reason, and all there will be in this version of redb.
+                _ => StorageError::Unordered { table, row: key.to_vec() },
+            })?;
+            self.row_bytes += (key.len() + value.len()) as u64;
+        }
+        cursor.close()?;
+        Ok(())
+    }
+
+    /// Shows up to `budget_rows` rows of `(after, end)` to `judge`, in order, and removes those it says.
+    pub fn sweep(
+        &mut self,
+        table: Table,
+        (after, end): (Bound<&[u8]>, &[u8]),
+        budget_rows: usize,
+        mut judge: impl FnMut(&[u8], &[u8]) -> Result<Fate, StorageError>,
+    ) -> Result<Sweep, StorageError> {
+        let mut rows = self.transaction.open_table(table.definition())?;
+        let (mut visited_rows, mut last, mut done, mut doomed) = (0, None, true, Vec::new());
+        for row in rows.range::<&[u8]>((after, Bound::Excluded(end)))? {
+            if visited_rows == budget_rows {
+                done = false;
+                break;
+            }
+            let (key, value) = row?;
+            visited_rows += 1;
+            if judge(key.value(), value.value())? == Fate::Remove {
+                self.row_bytes -= (key.value().len() + value.value().len()) as u64;
+                doomed.push(key.value().to_vec());
+            }
+            if visited_rows == budget_rows {
+                last = Some(key.value().to_vec());
+            }
+        }
+        let last = if done { None } else { last };
+        if let (Some(first), Some(end)) = (doomed.first(), doomed.last()) {
+            // One pass over the leaves in between costs a tenth of removing row by row.
+            let mut next = doomed.iter().peekable();
+            let interval = (Bound::Included(first.as_slice()), Bound::Included(end.as_slice()));
+            rows.retain_in::<&[u8], _>(interval, |key, _| next.next_if(|doomed| doomed.as_slice() == key).is_none())?;
+        }
+        Ok(Sweep { visited_rows, removed_rows: doomed.len(), last })
+    }
+
+    /// Makes the batch visible, and durable if asked. A [`super::Version`] taken from now on sees it.
+    pub fn commit(mut self, durability: Durability) -> Result<(), StorageError> {
+        let sizes = (self.storage.usage.written_end.load(Ordering::Relaxed), self.row_bytes);
+        // The row has a fixed size, so it is not counted: counting would change what it says.
+        let row_bytes = self.row_bytes;
+        self.put(Table::Meta, meta::SIZES_KEY, &meta::encode_sizes(sizes))?;
+        let Batch { mut transaction, storage, .. } = self;
+        match durability {
+            Durability::Volatile => {
+                transaction.set_durability(redb::Durability::None)?;
+                transaction.commit()?;
+            }
+            Durability::Durable => {
+                transaction.set_durability(redb::Durability::Immediate)?;
+                transaction.set_two_phase_commit(true);
+                transaction.set_quick_repair(true);
+                let start = Instant::now();
+                transaction.commit()?;
+                storage.metrics.commit_seconds.observe(start.elapsed().as_secs_f64());
+            }
+        }
+        storage.usage.row_bytes.store(row_bytes, Ordering::Relaxed);
+        let stats = storage.stats();
+        storage.metrics.total_bytes.set(stats.total_bytes as f64);
+        storage.metrics.in_use_bytes.set(stats.in_use_bytes as f64);
+        Ok(())
+    }
+}
