@@ -1,1 +1,49 @@
-//! The gRPC and HTTP edge.
+//! The gRPC and HTTP edge: parses requests, asks the gate, and answers in etcd's words.
+//!
+//! Invariants: [`status`] is the only place that knows a gRPC code or an error text; every answer's header is
+//! filled by [`header`]; every call passes [`edge`], which counts it and checks its metadata. Refuses to know how
+//! a request is agreed on, applied or stored.
+
+mod answer;
+mod auth;
+mod call;
+mod checks;
+mod cluster;
+mod edge;
+#[cfg(test)]
+mod edge_tests;
+mod election;
+mod frames;
+mod header;
+mod health;
+mod health_page;
+mod http;
+mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+#[cfg(test)]
+mod metric_names_test;
+mod metrics;
+mod node;
+mod range;
+mod range_codec;
+mod range_stream;
+mod read_txn;
+mod rpc;
+mod serve;
+mod services;
+mod status;
+mod stream_end;
+pub mod watch;
+
+pub use edge::{CallDoor, Doors, Edge, PageDoor};
+pub use header::Answerer;
+pub use health::HealthService;
+pub use http::{PageSet, Pages};
+pub use metrics::Metrics;
+pub use node::{Node, Parts, Settings, StorageStats};
+pub use serve::{ConnectionSettings, serve_client};
+pub use services::Services;
+pub use status::ApiError;
+pub use stream_end::{StreamEnder, StreamEnds};

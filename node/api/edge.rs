@@ -1,0 +1,225 @@
+//! The one door for all requests of a listener: gRPC calls go to their service, everything else to the HTTP pages.
+//! A call is counted and its metadata checked here (etcd `v3rpc/interceptor.go`), before its message is read.
+
+use super::answer::not_found;
+use super::call::{Call, RequestBody, ResponseBody};
+use super::metrics::Metrics;
+use super::rpc::{Rpc, unknown_path_text};
+use super::status::ApiError;
+use super::stream_end::{Ended, StreamEnds};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tonic::{Code, Status};
+
+/// A unary call fails, and a stream ends, when no leader is known.
+const HAS_LEADER_KEY: &str = "hasleader";
+const CLIENT_API_VERSION_KEY: &str = "client-api-version";
+
+/// The response of a generated service.
+pub type Served = Pin<Box<dyn Future<Output = Result<Response<tonic::body::Body>, Infallible>> + Send>>;
+/// The response of an HTTP page.
+pub type Page = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
+
+/// Where requests of a listener go. `B` is the body of requests.
+#[derive(Debug)]
+pub struct Doors<B> {
+    /// None on a listener for pages only.
+    pub calls: Option<CallDoor<B>>,
+    /// None on a listener for gRPC only.
+    pub pages: Option<PageDoor>,
+}
+
+/// What calls need of the node.
+pub struct CallDoor<B> {
+    pub(super) serve: Box<dyn Fn(Rpc, Request<RequestBody<B>>) -> Served + Send + Sync>,
+    pub(super) is_learner: Box<dyn Fn() -> bool + Send + Sync>,
+    pub(super) has_leader: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Of one gRPC message from a client.
+    pub(super) max_message_bytes: usize,
+    pub(super) stream_ends: StreamEnds,
+}
+
+impl<B> fmt::Debug for CallDoor<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallDoor").field("max_message_bytes", &self.max_message_bytes).finish_non_exhaustive()
+    }
+}
+
+/// Answers what is no call.
+pub struct PageDoor(pub(super) Box<dyn Fn(http::request::Parts) -> Page + Send + Sync>);
+
+impl fmt::Debug for PageDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PageDoor")
+    }
+}
+
+/// Cheap to clone; one for all connections.
+pub struct Edge<B> {
+    shared: Arc<Shared<B>>,
+}
+
+struct Shared<B> {
+    doors: Doors<B>,
+    metrics: Metrics,
+}
+
+impl<B> Clone for Edge<B> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<B> fmt::Debug for Edge<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge").finish_non_exhaustive()
+    }
+}
+
+impl<B> Edge<B> {
+    pub fn new(doors: Doors<B>, metrics: Metrics) -> Self {
+        Self { shared: Arc::new(Shared { doors, metrics }) }
+    }
+
+    fn respond(&self, request: Request<B>) -> Responding {
+        let Doors { calls, pages } = &self.shared.doors;
+        match (calls, pages) {
+            (Some(calls), _) if is_grpc(&request) => self.call(calls, request),
+            (_, Some(pages)) => Responding::Page(pages.0(request.into_parts().0)),
+            (_, None) => Responding::done(not_found()),
+        }
+    }
+
+    fn call(&self, door: &CallDoor<B>, request: Request<B>) -> Responding {
+        let Some(rpc) = Rpc::from_path(request.uri().path()) else {
+            let status = Status::new(Code::Unimplemented, unknown_path_text(request.uri().path()));
+            return Responding::done(status.into_http::<Full<Bytes>>());
+        };
+        let metrics = &self.shared.metrics;
+        let call = Call::start(Arc::clone(&metrics.grpc), rpc);
+        let needs_leader = match check(door, metrics, rpc, request.headers()) {
+            Ok(needs_leader) => needs_leader,
+            Err(error) => {
+                let response = Status::from(error).into_http();
+                return Responding::Done(Some(ResponseBody::wrap(response, call, None).map(EdgeBody::Call)));
+            }
+        };
+        let max_bytes = door.max_message_bytes;
+        let request = request.map(|body| RequestBody::new(body, Arc::clone(&metrics.grpc), rpc, max_bytes));
+        let ended = rpc.is_stream().then(|| door.stream_ends.ended(needs_leader));
+        Responding::Call { served: (door.serve)(rpc, request), call: Some((call, ended)) }
+    }
+}
+
+/// The checks that need the metadata only, in etcd's order. Answers whether the client wants a leader.
+fn check<B>(door: &CallDoor<B>, metrics: &Metrics, rpc: Rpc, headers: &HeaderMap) -> Result<bool, ApiError> {
+    if !rpc.is_for_learners() && (door.is_learner)() {
+        return Err(ApiError::NotSupportedForLearner);
+    }
+    let version = headers.get(CLIENT_API_VERSION_KEY).map_or(Ok("unknown"), |value| {
+        std::str::from_utf8(value.as_bytes()).map_err(|_| ApiError::InvalidClientApiVersion)
+    })?;
+    metrics.client_requests.count(rpc, version);
+    let needs_leader = headers.get(HAS_LEADER_KEY).is_some_and(|value| value == "true");
+    if needs_leader && !(door.has_leader)() {
+        return Err(ApiError::NoLeader);
+    }
+    Ok(needs_leader)
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    request.version() == Version::HTTP_2
+        && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+impl<B> hyper::service::Service<Request<B>> for Edge<B> {
+    type Response = Response<EdgeBody>;
+    type Error = Infallible;
+    type Future = Responding;
+
+    fn call(&self, request: Request<B>) -> Responding {
+        self.respond(request)
+    }
+}
+
+/// A response on its way.
+pub enum Responding {
+    Call { served: Served, call: Option<(Call, Option<Ended>)> },
+    Page(Page),
+    Done(Option<Response<EdgeBody>>),
+}
+
+impl Responding {
+    fn done(response: Response<Full<Bytes>>) -> Self {
+        Responding::Done(Some(response.map(EdgeBody::Page)))
+    }
+}
+
+impl fmt::Debug for Responding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responding").finish_non_exhaustive()
+    }
+}
+
+impl Future for Responding {
+    type Output = Result<Response<EdgeBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match self.get_mut() {
+            Responding::Call { served, call } => {
+                let Ok(response) = ready!(served.as_mut().poll(cx));
+                let (call, ended) = call.take().expect("a future is not polled after its end");
+                ResponseBody::wrap(response, call, ended).map(EdgeBody::Call)
+            }
+            Responding::Page(page) => ready!(page.as_mut().poll(cx)).map(EdgeBody::Page),
+            Responding::Done(response) => response.take().expect("a future is not polled after its end"),
+        };
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// Body of any response.
+#[derive(Debug)]
+pub enum EdgeBody {
+    Call(ResponseBody),
+    Page(Full<Bytes>),
+}
+
+impl Body for EdgeBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.get_mut() {
+            EdgeBody::Call(body) => Pin::new(body).poll_frame(cx),
+            EdgeBody::Page(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            EdgeBody::Call(body) => body.is_end_stream(),
+            EdgeBody::Page(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            EdgeBody::Call(body) => body.size_hint(),
+            EdgeBody::Page(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Handles of the edge. What a hot call touches is found once, at the start.
+
+use super::rpc::Rpc;
+use crate::metrics::exponential_buckets;
+use crate::metrics::grpc::GrpcMetrics;
+use prometheus::{
+    Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub grpc: Arc<GrpcMetrics>,
+    pub client_requests: Arc<ClientRequests>,
+    pub stream_failures: IntCounterVec,
+    pub requests: RequestDurations,
+    pub ranges: Outcomes,
+    pub health_success: IntCounter,
+    pub health_failures: IntCounter,
+    pub healthcheck: IntGaugeVec,
+    pub healthchecks_total: IntCounterVec,
+}
+
+impl Metrics {
+    /// # Errors
+    /// The registry already has these families.
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        let counter = |name, help| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, Error>(counter)
+        };
+        let counters = |name, help, labels| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, Error>(counters)
+        };
+        let healthcheck = IntGaugeVec::new(
+            Opts::new("etcd_server_healthcheck", "The result of each kind of healthcheck."),
+            &["type", "name"],
+        )?;
+        registry.register(Box::new(healthcheck.clone()))?;
+        Ok(Self {
+            grpc: GrpcMetrics::register(registry, Rpc::LABELS)?,
+            client_requests: Arc::new(ClientRequests::new(counters(
+                "etcd_server_client_requests_total",
+                "The total number of client requests per client version.",
+                &["type", "client_api_version"],
+            )?)),
+            stream_failures: counters(
+                "etcd_network_server_stream_failures_total",
+                "The total number of stream failures from the local server.",
+                &["Type", "API"],
+            )?,
+            requests: RequestDurations::register(registry)?,
+            ranges: range_durations(registry)?,
+            health_success: counter("etcd_server_health_success", "The total number of successful health checks")?,
+            health_failures: counter("etcd_server_health_failures", "The total number of failed health checks")?,
+            healthcheck,
+            healthchecks_total: counters(
+                "etcd_server_healthchecks_total",
+                "The total number of each kind of healthcheck.",
+                &["type", "name", "status"],
+            )?,
+        })
+    }
+}
+
+/// One histogram for each outcome.
+#[derive(Clone, Debug)]
+pub struct Outcomes {
+    succeeded: Histogram,
+    failed: Histogram,
+}
+
+impl Outcomes {
+    pub fn observe(&self, seconds: f64, succeeded: bool) {
+        let histogram = if succeeded { &self.succeeded } else { &self.failed };
+        histogram.observe(seconds);
+    }
+}
+
+fn range_durations(registry: &Registry) -> Result<Outcomes, Error> {
+    let durations = HistogramVec::new(
+        HistogramOpts::new(
+            "etcd_server_range_duration_seconds",
+            "The latency distributions of txn.Range",
+        )
+        .buckets(exponential_buckets(0.0001, 2.0, 20)?),
+        &["success"],
+    )?;
+    registry.register(Box::new(durations.clone()))?;
+    Ok(Outcomes {
+        succeeded: durations.with_label_values(&["true"]),
+        failed: durations.with_label_values(&["false"]),
+    })
+}
+
+/// etcd's `etcd_server_request_duration_seconds`: from the gate to the answer, by what was asked.
+#[derive(Clone, Debug)]
+pub struct RequestDurations {
+    pub range: Outcomes,
+    pub read_only_txn: Outcomes,
+    pub put: Outcomes,
+    pub delete_range: Outcomes,
+    pub txn: Outcomes,
+    pub compaction: Outcomes,
+    pub lease_grant: Outcomes,
+    pub lease_revoke: Outcomes,
+    pub alarm: Outcomes,
+}
+
+impl RequestDurations {
+    fn register(registry: &Registry) -> Result<Self, Error> {
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "etcd_server_request_duration_seconds",
+                "Response latency distribution in seconds for each type.",
+            )
+            .buckets(exponential_buckets(0.001, 2.0, 14)?),
+            &["type", "success"],
+        )?;
+        registry.register(Box::new(durations.clone()))?;
+        let of = |kind: &str| Outcomes {
+            succeeded: durations.with_label_values(&[kind, "true"]),
+            failed: durations.with_label_values(&[kind, "false"]),
+        };
+        Ok(Self {
+            range: of("Range"),
+            read_only_txn: of("ReadonlyTxn"),
+            put: of("Put"),
+            delete_range: of("DeleteRange"),
+            txn: of("Txn"),
+            compaction: of("Compaction"),
+            lease_grant: of("LeaseGrant"),
+            lease_revoke: of("LeaseRevoke"),
+            alarm: of("Alarm"),
+        })
+    }
+}
+
+/// Requests by the version that clients say they have.
+#[derive(Debug)]
+pub struct ClientRequests {
+    counters: IntCounterVec,
+    by_version: RwLock<HashMap<String, VersionCounters>>,
+}
+
+#[derive(Clone, Debug)]
+struct VersionCounters {
+    unary: IntCounter,
+    stream: IntCounter,
+}
+
+impl ClientRequests {
+    /// Clients choose the text, so the number of series needs a bound. etcd has none.
+    const MAX_VERSIONS: usize = 64;
+    const OTHER: &str = "other";
+
+    fn new(counters: IntCounterVec) -> Self {
+        Self { counters, by_version: RwLock::default() }
+    }
+
+    pub fn count(&self, rpc: Rpc, version: &str) {
+        let known = self.by_version.read().unwrap_or_else(PoisonError::into_inner).get(version).cloned();
+        let counters = known.unwrap_or_else(|| self.learn(version));
+        if rpc.is_stream() { counters.stream.inc() } else { counters.unary.inc() }
+    }
+
+    fn learn(&self, version: &str) -> VersionCounters {
+        let mut by_version = self.by_version.write().unwrap_or_else(PoisonError::into_inner);
+        let version = if by_version.len() < Self::MAX_VERSIONS { version } else { Self::OTHER };
+        let counters = VersionCounters {
+            unary: self.counters.with_label_values(&["unary", version]),
+            stream: self.counters.with_label_values(&["stream", version]),
+        };
+        by_version.entry(version.to_owned()).or_insert(counters).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::render;
+
+    #[test]
+    fn versions_beyond_the_bound_are_counted_together() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).expect("a fresh registry");
+        for version in 0..100 {
+            metrics.client_requests.count(Rpc::Put, &format!("3.{version}"));
+        }
+        metrics.client_requests.count(Rpc::Watch, "3.1");
+        let text = String::from_utf8(render(&registry).expect("rendered")).expect("text");
+        let series = |text: &str| text.lines().filter(|line| line.starts_with("etcd_server_client_requests")).count();
+        assert_eq!(series(&text), 2 * (ClientRequests::MAX_VERSIONS + 1));
+        assert!(text.contains(r#"etcd_server_client_requests_total{client_api_version="other",type="unary"} 36"#));
+        assert!(text.contains(r#"etcd_server_client_requests_total{client_api_version="3.1",type="stream"} 1"#));
+    }
+}

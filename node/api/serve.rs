@@ -1,0 +1,124 @@
+//! Connections of clients: HTTP/1 and HTTP/2 on one port, told apart by their first bytes. Every connection is a
+//! task that is awaited; on shutdown each is told to finish and has until the deadline.
+
+use super::edge::Edge;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What operators may set on connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionSettings {
+    pub max_concurrent_streams: u32,
+    /// The server pings a connection that was quiet for so long …
+    pub keepalive_interval: Duration,
+    /// … and closes it if no answer comes within this.
+    pub keepalive_timeout: Duration,
+    /// How long open calls may take to finish once the node stops.
+    pub drain: Duration,
+}
+
+impl Default for ConnectionSettings {
+    /// etcd's defaults.
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: u32::MAX,
+            keepalive_interval: Duration::from_secs(2 * 3600),
+            keepalive_timeout: Duration::from_secs(20),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Time for a client to send the headers of an HTTP/1 request (etcd's ReadHeaderTimeout).
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Calls that clients may have given up before the server saw them. Go clients with a deadline cancel hundreds at
+/// once when a node stalls; hyper's default of 20 would answer that by closing the connection.
+const MAX_PENDING_RESETS: usize = 100_000;
+/// Between attempts when accepting fails: out of descriptors, most likely.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Serves clients until `shutdown` resolves, then drains. Returns when the last connection is closed.
+pub async fn serve_client(
+    listener: TcpListener,
+    edge: Edge<Incoming>,
+    settings: ConnectionSettings,
+    shutdown: impl Future<Output = ()>,
+) {
+    let builder = connection_builder(settings);
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _from)) => {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "connection without nodelay");
+                    }
+                    connections.spawn(connection(builder.clone(), stream, edge.clone(), stopping.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept client connection");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    stop.send_replace(true);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(settings.drain, drained).await.is_err() {
+        tracing::warn!(connections = connections.len(), "closing client connections with calls still open");
+        connections.shutdown().await;
+    }
+}
+
+fn connection_builder(settings: ConnectionSettings) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .keep_alive_interval(settings.keepalive_interval)
+        .keep_alive_timeout(settings.keepalive_timeout)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS);
+    builder
+}
+
+/// Serves one connection, over whatever carries it, until it closes or the node stops.
+async fn connection<I: AsyncRead + AsyncWrite + Unpin + 'static>(
+    builder: auto::Builder<TokioExecutor>,
+    stream: I,
+    edge: Edge<Incoming>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), edge));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stopped(&mut stopping) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        // Clients come and go; what it was belongs to a debugger.
+        tracing::debug!(%error, "client connection ended");
+    }
+}
+
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // A closed channel means the same.
+    stopping.wait_for(|stopping| *stopping).await.ok();
+}

@@ -1,0 +1,108 @@
+//! The Watch service: many watchers on one bidirectional stream, in etcd's words
+//! (etcd `server/etcdserver/api/v3rpc/watch.go`). Decides nothing about events; see `crate::watch`.
+//!
+//! Whether a learner may serve it, and what a missing leader means for open streams, is decided at the `edge`.
+
+mod codec;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use self::codec::WatchCodec;
+use self::session::Session;
+use super::header::Answerer;
+use crate::types::KeyInterval;
+use crate::watch::{Hub, ProgressPeriod};
+use keelstone_proto::etcdserverpb::WatchRequest;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tonic::codegen::{Body, StdError};
+use tonic::metadata::MetadataMap;
+use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::{Request, Response, Status, Streaming};
+
+/// The path of its one call.
+const WATCH_PATH: &str = "/etcdserverpb.Watch/Watch";
+
+/// May the caller, known by the metadata of its stream, read an interval? Asked for each watcher.
+pub type Permit = Box<dyn Fn(&MetadataMap, &KeyInterval) -> Result<(), Status> + Send + Sync>;
+
+/// What the service needs of the node.
+pub struct Parts {
+    pub hub: Arc<Hub>,
+    /// Who answers, now.
+    pub answerer: Box<dyn Fn() -> Answerer + Send + Sync>,
+    pub permit: Permit,
+    pub progress: ProgressPeriod,
+    /// Of a request; and of a response, where the client lets it be split. In bytes.
+    pub max_message_bytes: usize,
+}
+
+/// Cheap to clone; one for all connections.
+#[derive(Clone)]
+pub struct WatchService {
+    parts: Arc<Parts>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WatchService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchService").finish_non_exhaustive()
+    }
+}
+
+impl WatchService {
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+}
+
+impl NamedService for WatchService {
+    const NAME: &'static str = "etcdserverpb.Watch";
+}
+
+impl<B> tower_service::Service<http::Request<B>> for WatchService
+where
+    B: Body + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        if request.uri().path() != WATCH_PATH {
+            let status = Status::unimplemented(super::rpc::unknown_path_text(request.uri().path()));
+            return Box::pin(ready(Ok(status.into_http())));
+        }
+        let opening = Opening(Arc::clone(&self.parts));
+        let mut grpc = Grpc::new(WatchCodec)
+            .apply_max_message_size_config(Some(self.parts.max_message_bytes), Some(i32::MAX as usize));
+        Box::pin(async move { Ok(grpc.streaming(opening, request).await) })
+    }
+}
+
+struct Opening(Arc<Parts>);
+
+impl StreamingService<WatchRequest> for Opening {
+    type Response = codec::Frame;
+    type ResponseStream = Session;
+    type Future = Ready<Result<Response<Session>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<WatchRequest>>) -> Self::Future {
+        ready(Ok(Response::new(Session::new(Arc::clone(&self.0), request))))
+    }
+}

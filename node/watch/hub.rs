@@ -1,0 +1,124 @@
+//! The meeting point of what is applied and who watches. Lives on the runtime thread; its lock is held briefly and
+//! never while somebody is woken or history is read.
+
+use super::metrics::Metrics;
+use super::queue::{Bounds, StreamQueue};
+use super::registry::Registry;
+use super::stream::WatchStream;
+use crate::mvcc::{RevisionEvents, Views};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Where history is read for lagging watchers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanOn {
+    /// On the thread of the runtime, slice by slice: for simulations, which need one order of events.
+    Runtime,
+    /// On tokio's pool for blocking work.
+    BlockingPool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Deliveries of events that wait on one stream; one more for each of its watchers.
+    pub queue_deliveries: usize,
+    /// Keys and values that wait on one stream. A single delivery may exceed it.
+    pub queue_bytes: usize,
+    /// Rows of history read at once.
+    pub slice_rows: usize,
+    /// Pause after a round that left watchers behind, so that the next serves many of them.
+    pub gather: Duration,
+    pub scan_on: ScanOn,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            queue_deliveries: 128,
+            queue_bytes: 1 << 20,
+            slice_rows: 1000,
+            gather: Duration::from_millis(5),
+            scan_on: ScanOn::BlockingPool,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Hub {
+    registry: Mutex<Registry>,
+    pub(super) views: Views,
+    pub(super) settings: Settings,
+    metrics: Metrics,
+    /// Work for [`Hub::catch_up`], or its end. `true`: the hub is closed.
+    pub(super) closed: watch::Sender<bool>,
+    pub(super) lagging: tokio::sync::Notify,
+}
+
+impl Hub {
+    /// A hub that has published everything up to the revision of the view of now.
+    pub fn new(views: Views, settings: Settings, metrics: Metrics) -> Arc<Self> {
+        let registry = Registry::new(views.load().revision(), metrics.clone());
+        Arc::new(Self {
+            registry: Mutex::new(registry),
+            views,
+            settings,
+            metrics,
+            closed: watch::Sender::new(false),
+            lagging: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// Hands out applied revisions: in order, each once, after the view that shows them was published. Returns
+    /// at once whatever the watchers do.
+    pub fn publish(&self, revisions: &[Arc<RevisionEvents>]) {
+        self.with(|registry| {
+            for revision in revisions {
+                registry.publish(revision);
+            }
+        });
+    }
+
+    /// Says that the state was replaced by a snapshot, after its view was published. Watchers go on from where they
+    /// are, through history.
+    pub fn restored(&self) {
+        let revision = self.views.load().revision();
+        self.with(|registry| registry.restored(revision));
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub fn open(self: &Arc<Self>) -> WatchStream {
+        let bounds = Bounds { deliveries: self.settings.queue_deliveries, bytes: self.settings.queue_bytes };
+        let queue = Arc::new(StreamQueue::new(bounds, self.metrics.clone()));
+        if *self.closed.borrow() {
+            queue.close();
+        }
+        let slot = self.with(|registry| registry.open(Arc::clone(&queue)));
+        WatchStream::new(Arc::clone(self), slot, queue)
+    }
+
+    /// Ends all streams, also those opened later, and [`Hub::catch_up`].
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+        self.lagging.notify_one();
+        self.with(|registry| registry.end_all());
+    }
+
+    /// Runs under the lock, then wakes whom the call gave work.
+    pub(super) fn with<T>(&self, call: impl FnOnce(&mut Registry) -> T) -> T {
+        let (result, wakers, ready) = {
+            let mut registry = self.registry.lock().expect("a panic ends the process");
+            let result = call(&mut registry);
+            (result, registry.take_wakers(), registry.is_ready())
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        if ready {
+            self.lagging.notify_one();
+        }
+        result
+    }
+}
