@@ -3,6 +3,7 @@
 use super::*;
 use crate::lease::min_ttl_secs;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 fn lessor() -> Lessor {
     let registry = prometheus::Registry::new();
