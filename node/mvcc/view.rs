@@ -64,6 +64,12 @@ impl Views {
         view.shared.retained.published(view.compacted, &view.index);
         self.newest.store(view);
     }
+
+    /// Shows the newest view of `other` here. A store that takes over these views ([`super::Store::install`])
+    /// needs none of it.
+    pub fn replace(&self, other: &Views) {
+        self.newest.store(other.load());
+    }
 }
 
 impl View {
