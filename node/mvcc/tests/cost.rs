@@ -67,14 +67,14 @@ fn a_put_in_a_batch_of_a_hundred_takes_microseconds() {
 }
 
 #[test]
-fn opening_a_million_rows_takes_seconds_at_most() {
+fn opening_takes_microseconds_a_row() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let file = crate::disk::Disk::create(&crate::disk::RealDisk, &path).unwrap();
     let storage = Storage::create(file, 64 << 20, storage_metrics()).unwrap();
     let mut store = Store::open(storage, metrics()).unwrap().store;
     let mut n = 0u64;
-    batches(&mut store, 10_000, || {
+    batches(&mut store, 2_000, || {
         n += 1;
         format!("/registry/pods/{:016x}/{n:032}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     });
@@ -84,8 +84,8 @@ fn opening_a_million_rows_takes_seconds_at_most() {
     let file = crate::disk::Disk::open(&crate::disk::RealDisk, &path).unwrap();
     let storage = Storage::open(file, 64 << 20, storage_metrics()).unwrap();
     let opened = Store::open(storage, metrics()).unwrap();
-    println!("opening 1 M rows: {:?} of CPU in {:?}", cpu() - start, wall.elapsed());
+    println!("opening 200 000 rows: {:?} of CPU in {:?}", cpu() - start, wall.elapsed());
     println!("{} bytes of index a key", opened.store.index.heap_bytes() / opened.store.index.len());
-    assert_eq!(opened.store.index.live(), 1_000_000);
+    assert_eq!(opened.store.index.live(), 200_000);
     assert!(cpu() - start < Duration::from_secs(20));
 }
