@@ -1,5 +1,8 @@
 //! Keelstone: one binary in etcd's place. Modules in reading order: from the edge to the disk.
 
+/// The version of etcd whose behaviour this is; clients decide by it what they may ask.
+pub const ETCD_VERSION: &str = "3.7.3";
+
 pub mod cli;
 pub mod config;
 pub mod server;
@@ -20,5 +23,6 @@ pub mod wal;
 
 pub mod clock;
 pub mod disk;
+pub mod logging;
 pub mod metrics;
 pub mod types;

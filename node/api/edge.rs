@@ -6,7 +6,7 @@ use super::call::{Call, RequestBody, ResponseBody};
 use super::metrics::Metrics;
 use super::rpc::{Rpc, unknown_path_text};
 use super::status::ApiError;
-use super::stream_end::StreamEnds;
+use super::stream_end::{Ended, StreamEnds};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response, Version};
@@ -29,20 +29,37 @@ pub type Served = Pin<Box<dyn Future<Output = Result<Response<tonic::body::Body>
 /// The response of an HTTP page.
 pub type Page = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 
-/// What the edge asks of the node. `B` is the body of requests.
+/// Where requests of a listener go. `B` is the body of requests.
+#[derive(Debug)]
 pub struct Doors<B> {
-    pub serve: Box<dyn Fn(Rpc, Request<RequestBody<B>>) -> Served + Send + Sync>,
-    /// None on a listener that serves gRPC only.
-    pub page: Option<Box<dyn Fn(http::request::Parts) -> Page + Send + Sync>>,
-    pub is_learner: Box<dyn Fn() -> bool + Send + Sync>,
-    pub has_leader: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Of one gRPC message from a client.
-    pub max_message_bytes: usize,
+    /// None on a listener for pages only.
+    pub calls: Option<CallDoor<B>>,
+    /// None on a listener for gRPC only.
+    pub pages: Option<PageDoor>,
 }
 
-impl<B> fmt::Debug for Doors<B> {
+/// What calls need of the node.
+pub struct CallDoor<B> {
+    pub(super) serve: Box<dyn Fn(Rpc, Request<RequestBody<B>>) -> Served + Send + Sync>,
+    pub(super) is_learner: Box<dyn Fn() -> bool + Send + Sync>,
+    pub(super) has_leader: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Of one gRPC message from a client.
+    pub(super) max_message_bytes: usize,
+    pub(super) stream_ends: StreamEnds,
+}
+
+impl<B> fmt::Debug for CallDoor<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Doors").field("max_message_bytes", &self.max_message_bytes).finish_non_exhaustive()
+        f.debug_struct("CallDoor").field("max_message_bytes", &self.max_message_bytes).finish_non_exhaustive()
+    }
+}
+
+/// Answers what is no call.
+pub struct PageDoor(pub(super) Box<dyn Fn(http::request::Parts) -> Page + Send + Sync>);
+
+impl fmt::Debug for PageDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PageDoor")
     }
 }
 
@@ -54,7 +71,6 @@ pub struct Edge<B> {
 struct Shared<B> {
     doors: Doors<B>,
     metrics: Metrics,
-    stream_ends: StreamEnds,
 }
 
 impl<B> Clone for Edge<B> {
@@ -70,56 +86,54 @@ impl<B> fmt::Debug for Edge<B> {
 }
 
 impl<B> Edge<B> {
-    pub fn new(doors: Doors<B>, metrics: Metrics, stream_ends: StreamEnds) -> Self {
-        Self { shared: Arc::new(Shared { doors, metrics, stream_ends }) }
+    pub fn new(doors: Doors<B>, metrics: Metrics) -> Self {
+        Self { shared: Arc::new(Shared { doors, metrics }) }
     }
 
     fn respond(&self, request: Request<B>) -> Responding {
-        if is_grpc(&request) {
-            return self.call(request);
-        }
-        match &self.shared.doors.page {
-            Some(page) => Responding::Page(page(request.into_parts().0)),
-            None => Responding::done(not_found()),
+        let Doors { calls, pages } = &self.shared.doors;
+        match (calls, pages) {
+            (Some(calls), _) if is_grpc(&request) => self.call(calls, request),
+            (_, Some(pages)) => Responding::Page(pages.0(request.into_parts().0)),
+            (_, None) => Responding::done(not_found()),
         }
     }
 
-    fn call(&self, request: Request<B>) -> Responding {
+    fn call(&self, door: &CallDoor<B>, request: Request<B>) -> Responding {
         let Some(rpc) = Rpc::from_path(request.uri().path()) else {
             let status = Status::new(Code::Unimplemented, unknown_path_text(request.uri().path()));
             return Responding::done(status.into_http::<Full<Bytes>>());
         };
         let metrics = &self.shared.metrics;
         let call = Call::start(Arc::clone(&metrics.grpc), rpc);
-        let needs_leader = match self.check(rpc, request.headers()) {
+        let needs_leader = match check(door, metrics, rpc, request.headers()) {
             Ok(needs_leader) => needs_leader,
             Err(error) => {
                 let response = Status::from(error).into_http();
                 return Responding::Done(Some(ResponseBody::wrap(response, call, None).map(EdgeBody::Call)));
             }
         };
-        let max_bytes = self.shared.doors.max_message_bytes;
+        let max_bytes = door.max_message_bytes;
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&metrics.grpc), rpc, max_bytes));
-        let ended = rpc.is_stream().then(|| self.shared.stream_ends.ended(needs_leader));
-        Responding::Call { served: (self.shared.doors.serve)(rpc, request), call: Some((call, ended)) }
+        let ended = rpc.is_stream().then(|| door.stream_ends.ended(needs_leader));
+        Responding::Call { served: (door.serve)(rpc, request), call: Some((call, ended)) }
     }
+}
 
-    /// The checks that need the metadata only, in etcd's order. Answers whether the client wants a leader.
-    fn check(&self, rpc: Rpc, headers: &HeaderMap) -> Result<bool, ApiError> {
-        let Shared { doors, metrics, .. } = &*self.shared;
-        if !rpc.is_for_learners() && (doors.is_learner)() {
-            return Err(ApiError::NotSupportedForLearner);
-        }
-        let version = headers.get(CLIENT_API_VERSION_KEY).map_or(Ok("unknown"), |value| {
-            std::str::from_utf8(value.as_bytes()).map_err(|_| ApiError::InvalidClientApiVersion)
-        })?;
-        metrics.client_requests.count(rpc, version);
-        let needs_leader = headers.get(HAS_LEADER_KEY).is_some_and(|value| value == "true");
-        if needs_leader && !(doors.has_leader)() {
-            return Err(ApiError::NoLeader);
-        }
-        Ok(needs_leader)
+/// The checks that need the metadata only, in etcd's order. Answers whether the client wants a leader.
+fn check<B>(door: &CallDoor<B>, metrics: &Metrics, rpc: Rpc, headers: &HeaderMap) -> Result<bool, ApiError> {
+    if !rpc.is_for_learners() && (door.is_learner)() {
+        return Err(ApiError::NotSupportedForLearner);
     }
+    let version = headers.get(CLIENT_API_VERSION_KEY).map_or(Ok("unknown"), |value| {
+        std::str::from_utf8(value.as_bytes()).map_err(|_| ApiError::InvalidClientApiVersion)
+    })?;
+    metrics.client_requests.count(rpc, version);
+    let needs_leader = headers.get(HAS_LEADER_KEY).is_some_and(|value| value == "true");
+    if needs_leader && !(door.has_leader)() {
+        return Err(ApiError::NoLeader);
+    }
+    Ok(needs_leader)
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {
@@ -140,7 +154,7 @@ impl<B> hyper::service::Service<Request<B>> for Edge<B> {
 
 /// A response on its way.
 pub enum Responding {
-    Call { served: Served, call: Option<(Call, Option<super::stream_end::Ended>)> },
+    Call { served: Served, call: Option<(Call, Option<Ended>)> },
     Page(Page),
     Done(Option<Response<EdgeBody>>),
 }

@@ -1,7 +1,7 @@
 //! The edge and its connections, with real clients over loopback and the health service behind.
 
 use super::answer::text;
-use super::edge::{Doors, Edge};
+use super::edge::{CallDoor, Doors, Edge, PageDoor};
 use super::health::HealthService;
 use super::metrics::Metrics;
 use super::serve::{ConnectionSettings, serve_client};
@@ -46,11 +46,8 @@ async fn start() -> Server {
     let (ender, stream_ends) = StreamEnder::new();
     let (has_leader, is_learner) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let health = HealthServer::new(HealthService::new(status));
-    let doors = Doors {
+    let calls = CallDoor {
         serve: Box::new(move |_rpc, request| health.clone().call(request)),
-        page: Some(Box::new(|request| {
-            Box::pin(async move { text(StatusCode::OK, request.uri.path().to_owned()) })
-        })),
         is_learner: {
             let flag = Arc::clone(&is_learner);
             Box::new(move || flag.load(Ordering::Relaxed))
@@ -60,8 +57,13 @@ async fn start() -> Server {
             Box::new(move || flag.load(Ordering::Relaxed))
         },
         max_message_bytes: MAX_MESSAGE_BYTES,
+        stream_ends,
     };
-    let edge = Edge::new(doors, Metrics::register(&registry).expect("a fresh registry"), stream_ends);
+    let pages = PageDoor(Box::new(|request| {
+        Box::pin(async move { text(StatusCode::OK, request.uri.path().to_owned()) })
+    }));
+    let doors = Doors { calls: Some(calls), pages: Some(pages) };
+    let edge = Edge::new(doors, Metrics::register(&registry).expect("a fresh registry"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (stop, stopping) = oneshot::channel();

@@ -3,6 +3,7 @@
 
 use super::answer::{Answer, JSON, error, method_not_allowed, not_found, text, with_type};
 use super::checks::{Check, CheckGroup, LIVEZ, READYZ};
+use super::edge::PageDoor;
 use super::health_page;
 use super::metrics::Metrics;
 use super::node::Node;
@@ -35,7 +36,16 @@ pub struct Pages {
 }
 
 impl Pages {
-    pub async fn answer(&self, request: Parts) -> Answer {
+    /// The way of requests to these pages.
+    pub fn door(self) -> PageDoor {
+        let pages = Arc::new(self);
+        PageDoor(Box::new(move |request| {
+            let pages = Arc::clone(&pages);
+            Box::pin(async move { pages.answer(request).await })
+        }))
+    }
+
+    async fn answer(&self, request: Parts) -> Answer {
         let mut answer = match (self.set, &request.method) {
             (PageSet::Client, &Method::OPTIONS) => Response::default(),
             (PageSet::Client | PageSet::Metrics, _) => self.page(&request).await,

@@ -90,7 +90,7 @@ impl Maintenance for MaintenanceService {
     async fn hash(&self, _request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
         let view = self.node.views.load();
         let revision = view.revision();
-        let hash = self.node.run_blocking(move || Ok(view.hash()?)).await?;
+        let hash = self.node.read_aside(move || Ok(view.hash()?)).await?;
         let header = Some(self.node.answerer().header_at(revision));
         Ok(Response::new(pb::HashResponse { header, hash }))
     }
@@ -99,12 +99,12 @@ impl Maintenance for MaintenanceService {
         let view = self.node.views.load();
         let revision = view.revision();
         let asked = request.get_ref().revision;
-        let hash = self.node.run_blocking(move || Ok(view.hash_kv(asked)?)).await?;
+        let hash = self.node.read_aside(move || view.hash_kv(asked)).await?;
         Ok(Response::new(pb::HashKvResponse {
             header: Some(self.node.answerer().header_at(revision)),
             hash: hash.hash,
             compact_revision: hash.compact_revision,
-            hash_revision: hash.revision,
+            hash_revision: hash.hash_revision,
         }))
     }
 

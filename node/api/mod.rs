@@ -4,20 +4,46 @@
 //! filled by [`header`]; every call passes [`edge`], which counts it and checks its metadata. Refuses to know how
 //! a request is agreed on, applied or stored.
 
-pub mod answer;
-pub mod call;
-pub mod edge;
+mod answer;
+mod auth;
+mod call;
+mod checks;
+mod cluster;
+mod edge;
 #[cfg(test)]
 mod edge_tests;
-pub mod election;
-pub mod frames;
-pub mod header;
-pub mod health;
-pub mod lock;
-pub mod metrics;
-pub mod range_stream;
-pub mod rpc;
-pub mod serve;
-pub mod status;
-pub mod stream_end;
+mod election;
+mod frames;
+mod header;
+mod health;
+mod health_page;
+mod http;
+mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+#[cfg(test)]
+mod metric_names_test;
+mod metrics;
+mod node;
+mod range;
+mod range_codec;
+mod range_stream;
+mod read_txn;
+mod rpc;
+mod serve;
+mod services;
+mod status;
+mod stream_end;
 pub mod watch;
+
+pub use edge::{CallDoor, Doors, Edge, PageDoor};
+pub use header::Answerer;
+pub use health::HealthService;
+pub use http::{PageSet, Pages};
+pub use metrics::Metrics;
+pub use node::{Node, Parts, Settings, StorageStats};
+pub use serve::{ConnectionSettings, serve_client};
+pub use services::Services;
+pub use status::ApiError;
+pub use stream_end::{StreamEnder, StreamEnds};

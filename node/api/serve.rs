@@ -1,13 +1,10 @@
 //! Connections of clients: HTTP/1 and HTTP/2 on one port, told apart by their first bytes. Every connection is a
 //! task that is awaited; on shutdown each is told to finish and has until the deadline.
 
-use super::edge::{Edge, EdgeBody};
-use http::{Request, Response};
+use super::edge::Edge;
 use hyper::body::Incoming;
-use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
@@ -55,19 +52,6 @@ pub async fn serve_client(
     settings: ConnectionSettings,
     shutdown: impl Future<Output = ()>,
 ) {
-    serve(listener, edge, settings, shutdown).await;
-}
-
-/// As [`serve_client`], for any service.
-pub async fn serve<S>(
-    listener: TcpListener,
-    service: S,
-    settings: ConnectionSettings,
-    shutdown: impl Future<Output = ()>,
-) where
-    S: Service<Request<Incoming>, Response = Response<EdgeBody>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
     let builder = connection_builder(settings);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -82,7 +66,7 @@ pub async fn serve<S>(
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "connection without nodelay");
                     }
-                    connections.spawn(connection(builder.clone(), stream, service.clone(), stopping.clone()));
+                    connections.spawn(connection(builder.clone(), stream, edge.clone(), stopping.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept client connection");
@@ -114,17 +98,13 @@ fn connection_builder(settings: ConnectionSettings) -> auto::Builder<TokioExecut
 }
 
 /// Serves one connection, over whatever carries it, until it closes or the node stops.
-async fn connection<I, S>(
+async fn connection<I: AsyncRead + AsyncWrite + Unpin + 'static>(
     builder: auto::Builder<TokioExecutor>,
     stream: I,
-    service: S,
+    edge: Edge<Incoming>,
     mut stopping: watch::Receiver<bool>,
-) where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-    S: Service<Request<Incoming>, Response = Response<EdgeBody>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+) {
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), edge));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = stopped(&mut stopping) => {

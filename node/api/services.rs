@@ -1,34 +1,39 @@
 //! All gRPC services of the client port, and which call belongs to which.
 
 use super::auth::AuthService;
+use super::call::RequestBody;
 use super::cluster::ClusterService;
-use super::edge::Served;
+use super::edge::{CallDoor, Served};
 use super::election::ElectionService;
 use super::health::HealthService;
-use super::kv::KvService;
+use super::kv::{KvService, RangeCall};
 use super::lease::LeaseService;
 use super::lock::LockService;
 use super::maintenance::MaintenanceService;
 use super::node::Node;
 use super::rpc::Rpc;
-use http::Request;
+use super::stream_end::StreamEnds;
+use crate::admission::MAX_GRPC_OVERHEAD_BYTES;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use keelstone_proto::etcdserverpb::auth_server::AuthServer;
 use keelstone_proto::etcdserverpb::cluster_server::ClusterServer;
 use keelstone_proto::etcdserverpb::kv_server::KvServer;
 use keelstone_proto::etcdserverpb::lease_server::LeaseServer;
 use keelstone_proto::etcdserverpb::maintenance_server::MaintenanceServer;
-use keelstone_proto::etcdserverpb::watch_server::{Watch, WatchServer};
 use keelstone_proto::health::health_server::HealthServer;
 use keelstone_proto::v3electionpb::election_server::ElectionServer;
 use keelstone_proto::v3lockpb::lock_server::LockServer;
+use std::convert::Infallible;
 use std::sync::Arc;
 use tonic::codegen::{Body, Service, StdError};
 
 /// `W` is the watch service.
 #[derive(Debug)]
 pub struct Services<W> {
+    ranges: RangeCall,
     kv: KvServer<KvService>,
-    watch: WatchServer<W>,
+    watch: W,
     lease: LeaseServer<LeaseService>,
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
@@ -45,13 +50,15 @@ macro_rules! call {
     };
 }
 
-impl<W: Watch> Services<W> {
+impl<W> Services<W> {
     pub fn new(node: &Arc<Node>, watch: W, health: HealthService) -> Self {
         // The edge bounds messages by their announced length, before they are read.
         const UNBOUNDED: usize = usize::MAX;
+        let kv = Arc::new(KvService::new(Arc::clone(node)));
         Self {
-            kv: KvServer::new(KvService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
-            watch: WatchServer::new(watch).max_decoding_message_size(UNBOUNDED),
+            ranges: RangeCall::new(Arc::clone(&kv)),
+            kv: KvServer::from_arc(kv).max_decoding_message_size(UNBOUNDED),
+            watch,
             lease: LeaseServer::new(LeaseService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
             cluster: ClusterServer::new(ClusterService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
             maintenance: MaintenanceServer::new(MaintenanceService::new(Arc::clone(node)))
@@ -63,13 +70,38 @@ impl<W: Watch> Services<W> {
         }
     }
 
-    pub fn serve<B>(&self, rpc: Rpc, request: Request<B>) -> Served
+    /// The way of calls to these services.
+    pub fn door(self, node: Arc<Node>, stream_ends: StreamEnds) -> CallDoor<Incoming>
+    where
+        W: Service<
+                Request<RequestBody<Incoming>>,
+                Response = Response<tonic::body::Body>,
+                Error = Infallible,
+                Future = Served,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let learner = Arc::clone(&node);
+        CallDoor {
+            max_message_bytes: node.settings.max_request_bytes + MAX_GRPC_OVERHEAD_BYTES,
+            serve: Box::new(move |rpc, request| self.serve(rpc, request)),
+            is_learner: Box::new(move || learner.is_learner()),
+            has_leader: Box::new(move || node.has_leader()),
+            stream_ends,
+        }
+    }
+
+    fn serve<B>(&self, rpc: Rpc, request: Request<B>) -> Served
     where
         B: Body + Send + 'static,
         B::Error: Into<StdError> + Send + 'static,
+        W: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible, Future = Served> + Clone,
     {
         match rpc {
-            Rpc::Range | Rpc::RangeStream | Rpc::Put | Rpc::DeleteRange | Rpc::Txn | Rpc::Compact => {
+            Rpc::Range => self.ranges.clone().call(request),
+            Rpc::RangeStream | Rpc::Put | Rpc::DeleteRange | Rpc::Txn | Rpc::Compact => {
                 call!(self.kv, request)
             }
             Rpc::Watch => call!(self.watch, request),

@@ -1,6 +1,11 @@
 //! The only table of gRPC codes and error texts. The text is the contract: etcd's client maps errors by it
 //! (etcd `api/v3rpc/rpctypes/error.go`, `server/etcdserver/api/v3rpc/util.go`).
 
+use crate::admission::AdmissionError;
+use crate::apply::{self, ApplyError};
+use crate::cluster::MemberChangeError;
+use crate::lease::LeaseError;
+use crate::raft::RequestError;
 use tonic::{Code, Status};
 
 /// Declares [`ApiError`], its rows, and the list of them that the golden test walks.
@@ -150,6 +155,76 @@ impl From<ApiError> for Status {
     fn from(error: ApiError) -> Status {
         let (code, text) = error.row();
         Status::new(code, text)
+    }
+}
+
+impl From<AdmissionError> for ApiError {
+    fn from(error: AdmissionError) -> Self {
+        match error {
+            AdmissionError::EmptyKey => ApiError::EmptyKey,
+            AdmissionError::KeyNotFound => ApiError::KeyNotFound,
+            AdmissionError::ValueProvided => ApiError::ValueProvided,
+            AdmissionError::LeaseProvided => ApiError::LeaseProvided,
+            AdmissionError::TooManyOps => ApiError::TooManyOps,
+            AdmissionError::DuplicateKey => ApiError::DuplicateKey,
+            AdmissionError::InvalidSortOption => ApiError::InvalidSortOption,
+            AdmissionError::LeaseTtlTooLarge => ApiError::LeaseTtlTooLarge,
+            AdmissionError::RequestTooLarge => ApiError::RequestTooLarge,
+            AdmissionError::TooManyRequests => ApiError::TooManyRequests,
+            AdmissionError::RangeStreamSortOrder => ApiError::StreamSortOrder,
+            AdmissionError::RangeStreamRevisionFilters => ApiError::StreamRevisionFilter,
+        }
+    }
+}
+
+impl From<ApplyError> for ApiError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::KeyNotFound => ApiError::KeyNotFound,
+            ApplyError::Compacted => ApiError::Compacted,
+            ApplyError::FutureRevision => ApiError::FutureRevision,
+            ApplyError::Lease(LeaseError::NotFound) => ApiError::LeaseNotFound,
+            ApplyError::Lease(LeaseError::Exists) => ApiError::LeaseExists,
+            ApplyError::Lease(LeaseError::TtlTooLarge) => ApiError::LeaseTtlTooLarge,
+            ApplyError::Member(error) => error.into(),
+            ApplyError::NoSpace => ApiError::NoSpace,
+            ApplyError::Corrupt => ApiError::Corrupt,
+            ApplyError::ClusterVersion => ApiError::Raw(error.to_string()),
+            ApplyError::AuthNotBuilt => ApiError::NotBuilt("authentication"),
+        }
+    }
+}
+
+impl From<MemberChangeError> for ApiError {
+    fn from(error: MemberChangeError) -> Self {
+        match error {
+            MemberChangeError::IdRemoved | MemberChangeError::IdNotFound => ApiError::MemberNotFound,
+            MemberChangeError::IdExists => ApiError::MemberExists,
+            MemberChangeError::PeerUrlExists => ApiError::PeerUrlExists,
+            MemberChangeError::NotLearner => ApiError::MemberNotLearner,
+            MemberChangeError::TooManyLearners => ApiError::TooManyLearners,
+        }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::NoLeader => ApiError::NoLeader,
+            RequestError::Timeout => ApiError::Timeout,
+            RequestError::TimeoutLeaderFailed => ApiError::TimeoutDueToLeaderFail,
+            RequestError::TimeoutConnectionLost => ApiError::TimeoutDueToConnectionLost,
+            RequestError::TooManyRequests => ApiError::TooManyRequests,
+            RequestError::RequestTooLarge => ApiError::RequestTooLarge,
+            RequestError::Stopped => ApiError::Stopped,
+            RequestError::Refused(error) => error.into(),
+        }
+    }
+}
+
+impl From<apply::Stopped> for ApiError {
+    fn from(_stopped: apply::Stopped) -> Self {
+        ApiError::Stopped
     }
 }
 

@@ -1,3 +1,46 @@
 //! Committed entries become state, on one thread.
+//!
+//! Invariants: entries are applied once each, in log order; the entries of a batch and the position they bring
+//! the state to are one storage batch (etcd #13766); what an entry does depends on the log alone: no clock, no
+//! randomness, no map order, no setting that members may differ in. A refusal is a result like any other and
+//! the same everywhere; a failing disk, or an entry that this version cannot read, stops the member.
+//! Knows nothing of Raft, of connections and of who asked.
 
+mod alarm;
+mod applier;
+mod cluster;
+mod command;
+mod compact;
+pub mod compare;
+pub mod conf_change;
 pub mod cost;
+mod delete;
+mod lease;
+mod metrics;
+mod put;
+pub mod range;
+mod read;
+mod reply;
+mod scope;
+mod thread;
+mod txn;
+mod waiters;
+mod worker;
+
+#[cfg(test)]
+mod compare_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod txn_model_tests;
+#[cfg(test)]
+mod txn_tests;
+#[cfg(test)]
+mod worker_tests;
+
+pub use applier::{Applier, Outcome, Parts, Published, StateSnapshot};
+pub use command::{Committed, Payload};
+pub use metrics::Metrics;
+pub use reply::{ApplyError, Fatal, LogError, Reply, StateError};
+pub use waiters::{Answer, Waiters};
+pub use worker::{Settings, Start, Stopped, Worker};

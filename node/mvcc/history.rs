@@ -165,6 +165,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::mvcc::tests::cases())]
         #[test]
         fn a_history_is_a_list_of_changes(
             steps in proptest::collection::vec((0..3i64, any::<bool>(), 0..400u32), 0..6000),

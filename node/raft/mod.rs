@@ -1,1 +1,28 @@
-//! openraft on our terms.
+//! openraft on our terms: [`Consensus`] is all that the rest of the node sees of it.
+//!
+//! Invariants: nothing is acknowledged before this member has applied it, which needs it synced on a quorum; a
+//! linearizable read waits for a ReadIndex round that began after it; "a leader is known" has one answer
+//! ([`leadership`]). Refuses to know what a request means: that is `apply`'s.
+
+mod bootstrap;
+mod config;
+mod consensus;
+mod leadership;
+mod lease;
+mod log_store;
+mod network;
+mod propose;
+mod read_index;
+mod request_id;
+mod snapshot;
+mod state_files;
+mod state_machine;
+mod transfer;
+mod types;
+
+pub use bootstrap::bootstrap_log;
+pub use consensus::{Consensus, LeaseAnswer, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
+pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing};
+pub use state_files::StateFiles;
+pub use state_machine::OnApplied;
+pub use types::DecodeError;

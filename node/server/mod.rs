@@ -1,1 +1,268 @@
-//! The root: wires every part.
+//! The root: reads what is on the disk, wires every part, and takes them down in order.
+
+mod bootstrap;
+mod clients;
+mod expiry;
+mod listen;
+mod publish;
+mod registers;
+mod shutdown;
+
+use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::disk::RealDisk;
+use crate::lease::{Lessor, min_ttl_secs};
+use crate::logging::notify_ready;
+use crate::logging::shutdown::{Signal, Signals};
+use crate::raft::{Consensus, Limits, OnApplied, Parts, PeerService, RunningConsensus, StateFiles, Timing};
+use crate::watch::{self as watching, Hub};
+use anyhow::Context;
+use bootstrap::{Ground, Tools};
+use listen::Listeners;
+use registers::Registers;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+/// Why a member ended, other than by an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    BySignal(Signal),
+    /// It was removed from the cluster.
+    Removed,
+}
+
+/// Ends the process at once, with a line that says why: log or state failed, and nothing that was not written may be
+/// acknowledged or served (DESIGN D9).
+pub type EndProcess = Arc<dyn Fn(&dyn std::error::Error) + Send + Sync>;
+
+/// What redb may keep of the state file in memory.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Runs a member until it is told to stop.
+///
+/// # Errors
+/// What kept it from starting, or ended it: each is final for the process.
+pub fn run(settings: &Settings, end_process: EndProcess) -> anyhow::Result<Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
+    runtime.block_on(member(settings, end_process))
+}
+
+async fn member(settings: &Settings, end_process: EndProcess) -> anyhow::Result<Ended> {
+    let mut signals = Signals::listen().context("listen for signals")?;
+    let registers = Registers::new().context("register metrics")?;
+    let listeners = listen::bind(&settings.urls).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let tools = Tools {
+        disk: Arc::new(RealDisk),
+        wal_metrics: registers.wal.clone(),
+        storage_metrics: registers.storage.clone(),
+        cache_bytes: CACHE_BYTES,
+    };
+    let log_failed = Arc::clone(&end_process);
+    let ground = bootstrap::open(settings, &tools, Box::new(move |error| log_failed(error)))?;
+    let node = Node::start(settings, &registers, tools, ground, clock, end_process).await?;
+    let ended = node.serve(settings, &registers, listeners, &mut signals).await;
+    node.stop().await;
+    ended
+}
+
+/// A member that takes part in its cluster, whether or not it serves clients yet.
+struct Node {
+    running: RunningConsensus,
+    consensus: Consensus,
+    worker: Worker,
+    published: Published,
+    hub: Arc<Hub>,
+    clock: Arc<dyn Clock>,
+    end_process: EndProcess,
+    removed: Arc<Notify>,
+    wal: crate::wal::Wal,
+    last_index_found: u64,
+    /// Held to the end.
+    _lock: Box<dyn crate::disk::DiskLock>,
+}
+
+impl Node {
+    async fn start(
+        settings: &Settings,
+        registers: &Registers,
+        tools: Tools,
+        ground: Ground,
+        clock: Arc<dyn Clock>,
+        end_process: EndProcess,
+    ) -> anyhow::Result<Node> {
+        let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
+        let timing =
+            Timing { heartbeat: settings.raft.heartbeat_interval, election: settings.raft.election_timeout() };
+        let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
+        let applier = Applier::open(apply::Parts {
+            storage,
+            lessor: Arc::clone(&lessor),
+            local: identity.member,
+            mvcc_metrics: registers.mvcc.clone(),
+            cluster_metrics: registers.cluster.clone(),
+            alarm_metrics: registers.alarm.clone(),
+        })
+        .context("read state")?;
+        let published = applier.published();
+        let snapshot = applier.snapshot().context("read state")?;
+        let applied = (snapshot.applied, snapshot.membership.clone());
+        // It pins a version of the state file.
+        drop(snapshot);
+        let waiters = Arc::new(Waiters::default());
+        let state_failed = Arc::clone(&end_process);
+        let worker = Worker::start(apply::Start {
+            applier,
+            settings: apply::Settings { slice_rows: settings.compaction.batch_limit.max(1), ..Default::default() },
+            log_synced: wal.synced_index(),
+            waiters: Arc::clone(&waiters),
+            metrics: registers.apply.clone(),
+            on_fatal: Box::new(move |fatal| state_failed(&fatal)),
+        })
+        .context("start apply")?;
+        let hub = Hub::new(published.views.clone(), watching::Settings::default(), registers.watch.clone());
+        let removed = Arc::new(Notify::new());
+        let on_applied = connect(&hub, &lessor, &clock, &removed);
+        let running = Consensus::start(Parts {
+            identity,
+            timing,
+            limits: Limits {
+                max_request_bytes: settings.limits.max_request_bytes,
+                snapshot_count: settings.raft.snapshot_count,
+                snapshot_catchup_entries: settings.raft.snapshot_catchup_entries,
+                snapshot_timeout: SNAPSHOT_TIMEOUT,
+                pre_vote: settings.raft.pre_vote,
+            },
+            clock: Arc::clone(&clock),
+            wal: wal.clone(),
+            worker: worker.clone(),
+            waiters,
+            lessor,
+            on_applied,
+            applied,
+            state_files: StateFiles::new(tools.disk, state_path, tools.cache_bytes, tools.storage_metrics),
+        })
+        .await?;
+        Ok(Node {
+            consensus: running.consensus.clone(),
+            running,
+            worker,
+            published,
+            hub,
+            clock,
+            end_process,
+            removed,
+            wal,
+            last_index_found: last_index,
+            _lock: lock,
+        })
+    }
+
+    /// Serves peers at once and clients when the state is as new as the log that was found.
+    async fn serve(
+        &self,
+        settings: &Settings,
+        registers: &Registers,
+        listeners: Listeners,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Ended> {
+        let (stop, stopping) = watch::channel(false);
+        let mut background = JoinSet::new();
+        let mut serving = JoinSet::new();
+        for (url, listener) in listeners.peer {
+            tracing::info!(address = %url, "serving peer traffic");
+            let service = PeerService::new(self.consensus.clone());
+            let ping = self.consensus.timing().election;
+            background.spawn(listen::serve_peers(listener, service, ping, stopping.clone()));
+        }
+        let (consensus, published) = (self.consensus.clone(), self.published.clone());
+        background.spawn(expiry::run(consensus.clone(), Arc::clone(&published.lessor), Arc::clone(&self.clock)));
+        background.spawn(publish::cluster_version(consensus, Arc::clone(&published.cluster)));
+        let (hub, end_process) = (Arc::clone(&self.hub), Arc::clone(&self.end_process));
+        background.spawn(async move {
+            if let Err(error) = hub.catch_up().await {
+                end_process(&error);
+            }
+        });
+        let clients = clients::Clients::new(self, settings, registers)?;
+        clients.serve_metrics(listeners.metrics, &mut serving, &stopping);
+        let ended = tokio::select! {
+            ended = self.until_ended(signals) => ended,
+            () = self.begin(settings) => {
+                clients.serve(listeners.client, listeners.client_http, &mut serving, &mut background, &stopping);
+                tracing::info!("ready to serve client requests");
+                notify_ready();
+                self.until_ended(signals).await
+            }
+        };
+        shutdown::hand_over(&self.consensus).await;
+        clients.stop();
+        self.hub.close();
+        stop.send_replace(true);
+        while serving.join_next().await.is_some() {}
+        background.shutdown().await;
+        ended
+    }
+
+    /// Returns once clients may be served.
+    async fn begin(&self, settings: &Settings) {
+        self.await_recovery().await;
+        publish::attributes(&self.consensus, settings).await;
+    }
+
+    /// All that was in the log when it was opened is applied, or a leader has cut it off. Until then even a read that
+    /// may be stale would show less than this member has shown before.
+    async fn await_recovery(&self) {
+        let mut applied = self.worker.applied();
+        loop {
+            let reached = *applied.borrow_and_update();
+            if reached >= self.last_index_found.min(self.consensus.last_log().index) {
+                return;
+            }
+            // A cut-off tail has no event here.
+            tokio::time::timeout(self.consensus.timing().heartbeat, applied.changed()).await.ok();
+        }
+    }
+
+    async fn until_ended(&self, signals: &mut Signals) -> anyhow::Result<Ended> {
+        tokio::select! {
+            signal = signals.wait() => Ok(Ended::BySignal(signal)),
+            () = self.removed.notified() => {
+                tracing::warn!("local-member-id" = %self.consensus.member_id(), "server was removed from the cluster; stopping");
+                Ok(Ended::Removed)
+            }
+            () = self.running.ended() => anyhow::bail!("consensus ended"),
+        }
+    }
+
+    async fn stop(self) {
+        if let Err(error) = self.running.stop().await {
+            tracing::warn!(%error, "consensus had ended before");
+        }
+        // Writes what the next start would else replay.
+        if let Err(error) = self.worker.close().await {
+            tracing::warn!(%error, "apply had ended before");
+        }
+        self.wal.close();
+    }
+}
+
+/// A snapshot may be large and its receiver slow.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What follows from each applied batch, before its requests are answered.
+fn connect(hub: &Arc<Hub>, lessor: &Arc<Lessor>, clock: &Arc<dyn Clock>, removed: &Arc<Notify>) -> OnApplied {
+    let (events, restored) = (Arc::clone(hub), Arc::clone(hub));
+    let (lessor, clock, removed) = (Arc::clone(lessor), Arc::clone(clock), Arc::clone(removed));
+    let applied = move |outcome: &Outcome| {
+        events.publish(&outcome.events);
+        lessor.schedule_granted(clock.now());
+        if outcome.removed {
+            removed.notify_one();
+        }
+    };
+    OnApplied::new(applied, move || restored.restored())
+}

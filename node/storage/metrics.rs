@@ -11,6 +11,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// The sizes as of the last commit, in bytes: total and in use.
+    pub fn sizes(&self) -> (i64, i64) {
+        (self.total_bytes.get() as i64, self.in_use_bytes.get() as i64)
+    }
+
     /// Registers etcd's `etcd_disk_backend_commit_duration_seconds` (durable commits only, as there) and sizes.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let commit_seconds = Histogram::with_opts(

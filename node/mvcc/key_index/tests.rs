@@ -98,7 +98,7 @@ fn all() -> KeyInterval {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(crate::mvcc::tests::cases())]
     #[test]
     fn the_index_is_a_map_of_lists(steps in proptest::collection::vec(step(), 0..1500)) {
         let (mut index, mut naive) = (KeyIndex::default(), Naive::default());

@@ -1,0 +1,275 @@
+//! What the services share: the parts of the node they ask, and the few steps that many of them take.
+
+use super::header::Answerer;
+use super::metrics::{Metrics, Outcomes};
+use super::status::ApiError;
+use crate::alarm::AlarmType;
+use crate::apply::{Published, Reply, Worker, cost};
+use crate::cluster::ClusterState;
+use crate::lease::Lessor;
+use crate::mvcc::{ReadError, Views};
+use crate::raft::{Consensus, RequestError};
+use crate::storage::StorageError;
+use crate::types::LeaseId;
+use keelstone_proto::etcdserverpb as pb;
+use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the operator sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Of an encoded log entry; chunks of a stream are made near this size too.
+    pub max_request_bytes: usize,
+    pub max_txn_ops: usize,
+    /// The space quota that holds, also when none was set; negative is none.
+    pub quota_bytes: i64,
+}
+
+/// One for all services and pages.
+pub struct Node {
+    pub consensus: Consensus,
+    pub worker: Worker,
+    pub views: Views,
+    pub lessor: Arc<Lessor>,
+    pub metrics: Metrics,
+    pub settings: Settings,
+    published: Published,
+    random_lease_id: Box<dyn Fn() -> LeaseId + Send + Sync>,
+    storage_stats: Box<dyn Fn() -> StorageStats + Send + Sync>,
+    on_unreadable: OnUnreadable,
+}
+
+/// The state cannot be read: the node must stop (DESIGN D9).
+pub type OnUnreadable = Box<dyn Fn(&StorageError) + Send + Sync>;
+
+/// Sizes of the state file in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StorageStats {
+    pub total_bytes: i64,
+    pub in_use_bytes: i64,
+}
+
+/// Of cluster and state file, as `major.minor.patch`. None until the cluster has agreed on one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    pub cluster: Option<String>,
+    pub storage: Option<String>,
+}
+
+/// What a [`Node`] is made of.
+pub struct Parts {
+    pub consensus: Consensus,
+    pub worker: Worker,
+    pub published: Published,
+    pub metrics: Metrics,
+    pub settings: Settings,
+    /// A positive id that was hardly given before.
+    pub random_lease_id: Box<dyn Fn() -> LeaseId + Send + Sync>,
+    pub storage_stats: Box<dyn Fn() -> StorageStats + Send + Sync>,
+    pub on_unreadable: OnUnreadable,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { consensus, worker, published, metrics, settings, random_lease_id, storage_stats, on_unreadable } =
+            parts;
+        Self {
+            consensus,
+            worker,
+            views: published.views.clone(),
+            lessor: Arc::clone(&published.lessor),
+            metrics,
+            settings,
+            published,
+            random_lease_id,
+            storage_stats,
+            on_unreadable,
+        }
+    }
+
+    pub fn answerer(&self) -> Answerer {
+        Answerer {
+            cluster: self.consensus.cluster_id(),
+            member: self.consensus.member_id(),
+            term: self.consensus.status().term,
+        }
+    }
+
+    /// The newest revision that readers of this member see.
+    pub fn revision(&self) -> i64 {
+        self.views.load().revision()
+    }
+
+    /// Completes a header in which apply or a read left the revision.
+    pub fn fill(&self, header: &mut Option<pb::ResponseHeader>) {
+        self.answerer().fill(header, || self.revision());
+    }
+
+    pub fn cluster(&self) -> Arc<ClusterState> {
+        self.published.cluster.load_full()
+    }
+
+    /// Raised alarms, by type and member.
+    pub fn alarms(&self) -> Vec<pb::AlarmMember> {
+        let to_proto = |kind: AlarmType| match kind {
+            AlarmType::NoSpace => pb::AlarmType::Nospace,
+            AlarmType::Corrupt => pb::AlarmType::Corrupt,
+        };
+        let alarms = self.published.alarms.load();
+        alarms
+            .get(None)
+            .map(|alarm| pb::AlarmMember { member_id: alarm.member.0, alarm: to_proto(alarm.kind).into() })
+            .collect()
+    }
+
+    pub fn has_leader(&self) -> bool {
+        self.consensus.leader().is_some()
+    }
+
+    /// As the members agreed on it.
+    pub fn is_learner(&self) -> bool {
+        let cluster = self.published.cluster.load();
+        cluster.members.get(self.consensus.member_id()).is_some_and(|member| member.is_learner)
+    }
+
+    /// # Errors
+    /// This member is a learner.
+    pub fn check_not_learner(&self) -> Result<(), ApiError> {
+        if self.is_learner() { Err(ApiError::NotSupportedForLearner) } else { Ok(()) }
+    }
+
+    /// The schema of a state file follows the version of the cluster (etcd 3.6 and later write it so).
+    pub fn versions(&self) -> Versions {
+        let cluster = self.cluster().version.map(|version| version.to_string());
+        Versions { storage: cluster.clone(), cluster }
+    }
+
+    pub fn storage_stats(&self) -> StorageStats {
+        (self.storage_stats)()
+    }
+
+    pub fn new_lease_id(&self) -> LeaseId {
+        (self.random_lease_id)()
+    }
+
+    /// # Errors
+    /// See [`Consensus::read_index`].
+    pub async fn read_index(&self) -> Result<(), ApiError> {
+        Ok(self.consensus.read_index().await?)
+    }
+
+    /// Puts an entry into the log and answers what applying it here gave. As in etcd the time of an entry that
+    /// apply refuses counts as a success.
+    ///
+    /// # Errors
+    /// See [`Consensus::propose`].
+    pub async fn propose(&self, entry: pb::InternalRaftRequest, durations: &Outcomes) -> Result<Reply, ApiError> {
+        let started = Instant::now();
+        let answer = self.consensus.propose(entry).await;
+        let was_applied = matches!(&answer, Ok(_) | Err(RequestError::Refused(_)));
+        durations.observe(started.elapsed().as_secs_f64(), was_applied);
+        Ok(answer?)
+    }
+
+    /// What a failed read answers. If the state itself cannot be read, the node is told to stop.
+    pub fn refuse(&self, error: ReadError) -> ApiError {
+        match error {
+            ReadError::Compacted { .. } => ApiError::Compacted,
+            ReadError::FutureRevision { .. } => ApiError::FutureRevision,
+            ReadError::Storage(error) => {
+                (self.on_unreadable)(&error);
+                ApiError::Stopped
+            }
+        }
+    }
+
+    /// Runs a read that takes milliseconds aside, so that other requests of the thread need not wait.
+    ///
+    /// # Errors
+    /// Those of `read`; `Stopped` if the node is ending.
+    pub async fn read_aside<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let read = tokio::task::spawn_blocking(read).await.map_err(|_| ApiError::Stopped)?;
+        read.map_err(|error| self.refuse(error))
+    }
+
+    /// Waits until the rows below a compacted revision are gone for good.
+    ///
+    /// # Errors
+    /// `Stopped` if the node is ending.
+    pub async fn await_physical_compaction(&self, revision: i64) -> Result<(), ApiError> {
+        self.worker.wait_compacted(revision).await?;
+        // Else a crash would bring the rows back.
+        self.worker.commit_durably().await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// `NoSpace` if the put would exceed the space quota.
+    pub async fn check_quota_for_put(&self, request: &pb::PutRequest) -> Result<(), ApiError> {
+        self.check_quota(cost::put(request)).await
+    }
+
+    /// # Errors
+    /// `NoSpace` if the puts of the dearer branch would exceed the space quota.
+    pub async fn check_quota_for_txn(&self, request: &pb::TxnRequest) -> Result<(), ApiError> {
+        self.check_quota(cost::txn(request)).await
+    }
+
+    /// # Errors
+    /// `NoSpace` if a lease would exceed the space quota.
+    pub async fn check_quota_for_lease(&self) -> Result<(), ApiError> {
+        self.check_quota(cost::lease_grant()).await
+    }
+
+    /// A request beyond the quota raises the alarm for all members, which then refuse all that need space. What
+    /// needs none is let through (etcd `v3rpc/quota.go`).
+    async fn check_quota(&self, cost_bytes: u64) -> Result<(), ApiError> {
+        if cost_bytes == 0 || !exceeds_quota(self.storage_stats().total_bytes, cost_bytes, self.settings.quota_bytes) {
+            return Ok(());
+        }
+        let alarm = pb::AlarmRequest {
+            action: AlarmAction::Activate.into(),
+            member_id: self.consensus.member_id().0,
+            alarm: pb::AlarmType::Nospace.into(),
+        };
+        let entry = pb::InternalRaftRequest { alarm: Some(alarm), ..Default::default() };
+        if let Err(error) = self.propose(entry, &self.metrics.requests.alarm).await {
+            tracing::warn!(%error, "failed to raise the space alarm");
+        }
+        Err(ApiError::NoSpace)
+    }
+}
+
+fn exceeds_quota(total_bytes: i64, cost_bytes: u64, quota_bytes: i64) -> bool {
+    let cost_bytes = i64::try_from(cost_bytes).unwrap_or(i64::MAX);
+    quota_bytes >= 0 && total_bytes.saturating_add(cost_bytes) >= quota_bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quota_is_exceeded_when_it_is_reached() {
+        assert!(!exceeds_quota(100, 99, 200));
+        assert!(exceeds_quota(100, 100, 200));
+        assert!(!exceeds_quota(i64::MAX, 100, -1), "there is none");
+    }
+}

@@ -1,0 +1,379 @@
+//! The state machine: takes committed entries, changes the state, answers.
+
+use super::command::{Command, Committed, LogCommand, Payload};
+use super::metrics::{CommandCount, count};
+use super::scope::{Applied, Failure, Scope};
+use super::{Answer, ApplyError, Fatal, LogError, Reply, StateError};
+use super::{alarm, cluster, compact, conf_change, cost, delete, lease, put, range, txn};
+use crate::alarm::{Alarm, AlarmType, Alarms};
+use crate::cluster::ClusterState;
+use crate::lease::{LeaseRow, Lessor};
+use crate::mvcc::{Opened, Progress, RevisionEvents, Store, View, Views, WriteBatch};
+use crate::storage::{Durability, Storage, Table};
+use crate::types::{LeaseId, LogPosition, MemberId};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use prost::Message;
+use std::sync::Arc;
+
+/// What readers may look at any time. Cheap to clone. Each part is replaced as a whole when a batch is committed.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub views: Views,
+    pub lessor: Arc<Lessor>,
+    pub cluster: Arc<ArcSwap<ClusterState>>,
+    pub alarms: Arc<ArcSwap<Alarms>>,
+}
+
+/// What an applier is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub storage: Storage,
+    pub lessor: Arc<Lessor>,
+    /// This member, for its metrics and to see when it is removed.
+    pub local: MemberId,
+    pub mvcc_metrics: crate::mvcc::Metrics,
+    pub cluster_metrics: crate::cluster::Metrics,
+    pub alarm_metrics: crate::alarm::Metrics,
+}
+
+/// What a batch led to. The state is visible to readers already.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Answers to the requests that somebody waits for here, in log order.
+    pub replies: Vec<(u64, Answer)>,
+    /// One per revision, in order: for the watchers.
+    pub events: Vec<Arc<RevisionEvents>>,
+    pub applied: LogPosition,
+    /// Members, their attributes or the cluster's version changed.
+    pub cluster_changed: bool,
+    /// This member was removed and must stop.
+    pub removed: bool,
+    pub(super) commands: Vec<CommandCount>,
+}
+
+/// The state at one position, pinned for a Raft snapshot; `view.version()` has all its rows.
+#[derive(Clone, Debug)]
+pub struct StateSnapshot {
+    pub view: Arc<View>,
+    pub applied: LogPosition,
+    /// Encoded `internal.StoredMembership`; none before the first change.
+    pub membership: Option<Bytes>,
+}
+
+/// Owned by the apply thread.
+#[derive(Debug)]
+pub struct Applier {
+    store: Store,
+    published: Published,
+    alarms: Alarms,
+    cluster: ClusterState,
+    applied: LogPosition,
+    /// The last compaction that has removed all its rows; -1 if there was none, or if one goes on since before
+    /// this process.
+    compacted: i64,
+    local: MemberId,
+    mvcc_metrics: crate::mvcc::Metrics,
+    cluster_metrics: crate::cluster::Metrics,
+    alarm_metrics: crate::alarm::Metrics,
+}
+
+impl Applier {
+    /// Opens the state that `parts.storage` holds. The lessor is filled from it.
+    pub fn open(parts: Parts) -> Result<Self, Fatal> {
+        let Parts { storage, lessor, local, mvcc_metrics, cluster_metrics, alarm_metrics } = parts;
+        let Opened { store, attachments } = Store::open(storage, mvcc_metrics.clone())?;
+        let published = Published { views: store.views(), lessor, cluster: Arc::default(), alarms: Arc::default() };
+        let mut applier = Self {
+            store,
+            published,
+            alarms: Alarms::default(),
+            cluster: ClusterState::default(),
+            applied: LogPosition::default(),
+            compacted: -1,
+            local,
+            mvcc_metrics,
+            cluster_metrics,
+            alarm_metrics,
+        };
+        applier.load(attachments)?;
+        Ok(applier)
+    }
+
+    /// Goes on with the state of another file, a received snapshot. Readers of the old one keep it until they end.
+    pub fn install(&mut self, storage: Storage) -> Result<LogPosition, Fatal> {
+        let Opened { store, attachments } = Store::open(storage, self.mvcc_metrics.clone())?;
+        self.store = store;
+        self.load(attachments)?;
+        // Last, so that who sees the new keys sees their leases.
+        self.publish_view();
+        Ok(self.applied)
+    }
+
+    /// Reads what is kept in memory beside the key index, and publishes it.
+    fn load(&mut self, attachments: Vec<(Bytes, LeaseId)>) -> Result<(), Fatal> {
+        let version = self.store.storage().version()?;
+        let rows = |table| version.rows(table);
+        self.applied = version.meta()?.applied;
+        self.compacted = if self.store.is_compacting() { -1 } else { self.store.compacted() };
+        self.cluster = cluster::load(rows)?;
+        let alarms: Result<Alarms, _> = rows(Table::Alarm)?.iter().map(|(key, _)| Alarm::from_row(key)).collect();
+        self.alarms = alarms.map_err(StateError::from)?;
+        let leases: Result<Vec<LeaseRow>, _> =
+            rows(Table::Lease)?.iter().map(|(_, value)| LeaseRow::from_value(value)).collect();
+        self.published.lessor.restore(leases.map_err(StateError::from)?, attachments);
+        self.publish_cluster();
+        self.publish_alarms();
+        Ok(())
+    }
+
+    pub fn published(&self) -> Published {
+        self.published.clone()
+    }
+
+    /// The last applied entry; zero before the first.
+    pub fn applied(&self) -> LogPosition {
+        self.applied
+    }
+
+    pub fn snapshot(&self) -> Result<StateSnapshot, Fatal> {
+        let view = self.published.views.load();
+        let meta = view.version().meta()?;
+        Ok(StateSnapshot { view, applied: meta.applied, membership: meta.membership.map(Bytes::from) })
+    }
+
+    /// Applies entries that follow those applied before; older ones are skipped. `is_waited_for` says whose reply
+    /// is needed here: the rest is applied without reading what only a reply would show.
+    pub fn apply_batch(
+        &mut self,
+        entries: Vec<Committed>,
+        is_waited_for: &dyn Fn(u64) -> bool,
+        durability: Durability,
+    ) -> Result<Outcome, Fatal> {
+        let alarms_before = self.alarms.clone();
+        let mut run = Run {
+            batch: self.store.begin()?,
+            lessor: &self.published.lessor,
+            alarms: &mut self.alarms,
+            cluster: &mut self.cluster,
+            local: self.local,
+            outcome: Outcome::new(self.applied),
+        };
+        for entry in entries {
+            let (applied, index) = (run.outcome.applied.index, entry.position.index);
+            if index <= applied {
+                continue;
+            }
+            if index != applied + 1 {
+                return Err(Fatal::Gap { applied, index });
+            }
+            run.apply(entry.position, entry.payload, is_waited_for)?;
+            run.outcome.applied = entry.position;
+        }
+        let Run { mut batch, outcome, .. } = run;
+        batch.storage().set_applied(outcome.applied)?;
+        batch.commit(durability)?;
+        self.publish_view();
+        self.applied = outcome.applied;
+        if outcome.cluster_changed {
+            self.publish_cluster();
+        }
+        if self.alarms != alarms_before {
+            self.publish_alarms();
+        }
+        Ok(outcome)
+    }
+
+    /// True while rows of a compaction are left to remove.
+    pub fn is_compacting(&self) -> bool {
+        self.store.is_compacting()
+    }
+
+    /// The last compaction that has removed all its rows. Lower than the revision below which nothing can be
+    /// read, while one goes on.
+    pub fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    /// Goes on with the compaction that is due, for at most `budget_rows` rows.
+    pub fn compaction_slice(&mut self, budget_rows: usize) -> Result<(), Fatal> {
+        let mut batch = self.store.begin()?;
+        let progress = batch.compaction_slice(budget_rows)?;
+        batch.commit(Durability::Volatile)?;
+        self.publish_view();
+        if let Progress::Finished { revision } = progress {
+            self.compacted = revision;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was committed before.
+    pub fn commit_durably(&mut self) -> Result<(), Fatal> {
+        self.store.begin()?.commit(Durability::Durable)?;
+        self.publish_view();
+        Ok(())
+    }
+
+    /// A store publishes in a place of its own, and readers know that of the first store only, which an installed
+    /// snapshot may have replaced.
+    fn publish_view(&self) {
+        self.published.views.replace(&self.store.views());
+    }
+
+    fn publish_cluster(&self) {
+        self.cluster_metrics.show(self.local, &self.cluster);
+        self.published.cluster.store(Arc::new(self.cluster.clone()));
+    }
+
+    fn publish_alarms(&self) {
+        self.alarm_metrics.show(&self.alarms);
+        self.published.alarms.store(Arc::new(self.alarms.clone()));
+    }
+}
+
+impl Outcome {
+    fn new(applied: LogPosition) -> Self {
+        let (replies, events, commands) = (Vec::new(), Vec::new(), Vec::new());
+        Self { replies, events, applied, cluster_changed: false, removed: false, commands }
+    }
+}
+
+/// A batch that is being applied.
+struct Run<'a> {
+    batch: WriteBatch<'a>,
+    lessor: &'a Lessor,
+    alarms: &'a mut Alarms,
+    cluster: &'a mut ClusterState,
+    local: MemberId,
+    outcome: Outcome,
+}
+
+impl<'a> Run<'a> {
+    fn apply(
+        &mut self,
+        position: LogPosition,
+        payload: Payload,
+        is_waited_for: &dyn Fn(u64) -> bool,
+    ) -> Result<(), Fatal> {
+        let entry_error = |source| Fatal::Entry { index: position.index, source };
+        match payload {
+            Payload::Blank => Ok(()),
+            Payload::ConfChange { change, membership } => {
+                let (request_id, change) = conf_change::decode(&change).map_err(entry_error)?;
+                let is_waited_for = is_waited_for(request_id);
+                let applied = cluster::change_members(&mut self.scope(is_waited_for), position, &change, membership)
+                    .map_err(entry_error)?;
+                self.outcome.cluster_changed = true;
+                self.outcome.removed |= applied.is_ok() && cluster::removes(&change, self.local);
+                self.finish(request_id, is_waited_for, applied).map(drop)
+            }
+            Payload::Normal(data) => {
+                let entry = LogCommand::decode(data).map_err(|error| entry_error(error.into()))?;
+                let request_id = entry.request_id();
+                let command = entry.command.ok_or_else(|| entry_error(LogError::UnknownCommand))?;
+                let op = command.op();
+                self.outcome.cluster_changed |= command.is_about_the_cluster();
+                let is_waited_for = is_waited_for(request_id);
+                let applied = self.scope(is_waited_for).dispatch(command);
+                let success = self.finish(request_id, is_waited_for, applied)?;
+                count(&mut self.outcome.commands, op, success);
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps the answer if it is needed. True if the entry counts as applied well, as etcd counts it.
+    fn finish(&mut self, request_id: u64, is_waited_for: bool, applied: Applied) -> Result<bool, Fatal> {
+        let answer = match applied {
+            Ok(reply) => Ok(reply),
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Fatal(fatal)) => return Err(fatal),
+        };
+        let success = matches!(answer, Ok(_) | Err(ApplyError::Compacted));
+        if is_waited_for {
+            self.outcome.replies.push((request_id, answer));
+        }
+        Ok(success)
+    }
+
+    fn scope(&mut self, wants_reply: bool) -> Scope<'_, 'a> {
+        Scope {
+            batch: &mut self.batch,
+            lessor: self.lessor,
+            alarms: self.alarms,
+            cluster: self.cluster,
+            events: &mut self.outcome.events,
+            wants_reply,
+        }
+    }
+}
+
+impl Scope<'_, '_> {
+    fn dispatch(&mut self, command: Command) -> Applied {
+        self.check_alarms(&command)?;
+        match command {
+            Command::Range(request) => range::apply(self, &request),
+            Command::Put(request) => put::apply(self, request),
+            Command::DeleteRange(request) => delete::apply(self, request),
+            Command::Txn(request) => txn::apply(self, request),
+            Command::Compaction(request) => compact::apply(self, request),
+            Command::LeaseGrant(request) => lease::grant(self, request),
+            Command::LeaseRevoke(request) => lease::revoke(self, request),
+            Command::LeaseCheckpoint(request) => lease::checkpoint(self, request),
+            Command::Alarm(request) => alarm::apply(self, request),
+            Command::ClusterVersionSet(request) => cluster::set_version(self, &request),
+            Command::ClusterMemberAttrSet(request) => cluster::set_attributes(self, request),
+            Command::DowngradeInfoSet(request) => cluster::set_downgrade(self, request),
+            // etcd's tests write it to make older versions fail; it does nothing.
+            Command::DowngradeVersionTest(_) => Ok(Reply::Done),
+            Command::AuthEnable(_)
+            | Command::AuthDisable(_)
+            | Command::Authenticate(_)
+            | Command::AuthStatus(_)
+            | Command::AuthUserAdd(_)
+            | Command::AuthUserDelete(_)
+            | Command::AuthUserGet(_)
+            | Command::AuthUserChangePassword(_)
+            | Command::AuthUserGrantRole(_)
+            | Command::AuthUserRevokeRole(_)
+            | Command::AuthUserList(_)
+            | Command::AuthRoleList(_)
+            | Command::AuthRoleAdd(_)
+            | Command::AuthRoleDelete(_)
+            | Command::AuthRoleGet(_)
+            | Command::AuthRoleGrantPermission(_)
+            | Command::AuthRoleRevokePermission(_) => Err(ApplyError::AuthNotBuilt.into()),
+        }
+    }
+
+    /// What raised alarms refuse (etcd `corrupt.go` and `capped.go` in `server/etcdserver/apply`): CORRUPT all that
+    /// touches keys, NOSPACE all that adds. Deletes and compactions stay possible, they make space.
+    fn check_alarms(&self, command: &Command) -> Result<(), ApplyError> {
+        let touches_keys = matches!(
+            command,
+            Command::Range(_)
+                | Command::Put(_)
+                | Command::DeleteRange(_)
+                | Command::Txn(_)
+                | Command::Compaction(_)
+                | Command::LeaseGrant(_)
+                | Command::LeaseRevoke(_)
+        );
+        if touches_keys && self.alarms.is_raised(AlarmType::Corrupt) {
+            return Err(ApplyError::Corrupt);
+        }
+        let adds = match command {
+            Command::Put(_) | Command::LeaseGrant(_) => true,
+            Command::Txn(request) => self.alarms.is_raised(AlarmType::NoSpace) && cost::txn(request) > 0,
+            _ => false,
+        };
+        if adds && self.alarms.is_raised(AlarmType::NoSpace) {
+            return Err(ApplyError::NoSpace);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "applier_tests.rs"]
+mod tests;

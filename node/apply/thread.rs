@@ -1,0 +1,282 @@
+//! The apply thread. It owns the [`Applier`] and takes jobs one by one; in between it compacts in slices and makes
+//! the state durable.
+//!
+//! A commit is durable after [`Settings::durable_entries`], [`Settings::durable_bytes`] or
+//! [`Settings::durable_interval`], but never past what the local log has synced: otherwise a crash could leave a
+//! state that is ahead of its log (reference/storage.md 3.3).
+
+use super::metrics::Metrics;
+use super::worker::{Job, Queued, Settings, Shown, Start, WhenDurable};
+use super::{Applier, Committed, Fatal, Outcome, Waiters};
+use crate::storage::Durability;
+use crate::types::LogPosition;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// A batch that takes longer is warned about (etcd `--warning-apply-duration`).
+const SLOW_BATCH: Duration = Duration::from_millis(100);
+
+/// A slice of a compaction should not keep a batch waiting for longer.
+const SLICE_TIME: Duration = Duration::from_millis(2);
+
+/// How often to look whether the log has been synced, when something waits for it.
+const LOG_POLL: Duration = Duration::from_millis(1);
+
+/// How long apply pauses for the log when a durable commit is overdue by as much as its own limit.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How far a sleep of the thread goes when there is nothing to do.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What was applied since the last durable commit.
+#[derive(Debug)]
+struct Undurable {
+    entries: u64,
+    bytes: u64,
+    since: Instant,
+}
+
+impl Default for Undurable {
+    fn default() -> Self {
+        Self { entries: 0, bytes: 0, since: Instant::now() }
+    }
+}
+
+impl Undurable {
+    fn add(&mut self, entries: u64, bytes: u64) {
+        if self.entries == 0 {
+            self.since = Instant::now();
+        }
+        self.entries += entries;
+        self.bytes += bytes;
+    }
+
+    /// True if a durable commit is due; with a `factor` above one, if it is overdue by that much.
+    fn is_due(&self, settings: &Settings, factor: u64) -> bool {
+        self.entries >= settings.durable_entries * factor
+            || self.bytes >= settings.durable_bytes * factor
+            || (factor == 1 && self.entries > 0 && self.since.elapsed() >= settings.durable_interval)
+    }
+}
+
+pub(super) struct Thread {
+    applier: Applier,
+    settings: Settings,
+    log_synced: Arc<AtomicU64>,
+    waiters: Arc<Waiters>,
+    metrics: Metrics,
+    on_fatal: Box<dyn FnOnce(Fatal) + Send>,
+    queue: mpsc::Receiver<Queued>,
+    shown: Shown,
+    undurable: Undurable,
+    when_durable: Vec<WhenDurable>,
+    /// Rows of the next slice, fewer than the setting if the last ones took too long.
+    slice_rows: usize,
+}
+
+/// Whether the thread goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Job,
+    End,
+}
+
+impl Thread {
+    pub fn new(start: Start, queue: mpsc::Receiver<Queued>, shown: Shown) -> Self {
+        let Start { applier, settings, log_synced, waiters, metrics, on_fatal } = start;
+        metrics.set_applied(applier.applied().index);
+        let (undurable, when_durable, slice_rows) = (Undurable::default(), Vec::new(), settings.slice_rows);
+        Self {
+            applier,
+            settings,
+            log_synced,
+            waiters,
+            metrics,
+            on_fatal,
+            queue,
+            shown,
+            undurable,
+            when_durable,
+            slice_rows,
+        }
+    }
+
+    pub fn run(mut self) {
+        loop {
+            match self.step() {
+                Ok(Next::Job) => {}
+                Ok(Next::End) => return,
+                Err(fatal) => {
+                    tracing::error!(error = &fatal as &dyn std::error::Error, "apply stopped");
+                    return (self.on_fatal)(fatal);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<Next, Fatal> {
+        match self.queue.recv_timeout(self.pause()) {
+            Ok((job, _permit)) => {
+                if self.run_job(job)? == Next::End {
+                    return Ok(Next::End);
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                self.commit_at_end()?;
+                return Ok(Next::End);
+            }
+        }
+        self.compact_a_slice()?;
+        if self.wants_durable() && self.log_has(self.applier.applied().index) {
+            self.commit_durably()?;
+        }
+        Ok(Next::Job)
+    }
+
+    /// How long to wait for a job before there is something else to do.
+    fn pause(&self) -> Duration {
+        if self.applier.is_compacting() {
+            Duration::ZERO
+        } else if self.wants_durable() {
+            LOG_POLL
+        } else if self.undurable.entries > 0 {
+            self.settings.durable_interval.saturating_sub(self.undurable.since.elapsed())
+        } else {
+            IDLE
+        }
+    }
+
+    fn run_job(&mut self, job: Job) -> Result<Next, Fatal> {
+        match job {
+            Job::Apply { batch, reply } => {
+                let outcome = self.apply(batch)?;
+                answer(reply, outcome);
+            }
+            Job::Install { storage, reply } => {
+                let position = self.applier.install(storage)?;
+                self.publish(position);
+                self.now_durable(position)?;
+                answer(reply, position);
+            }
+            Job::WhenDurable(waiting) => self.when_durable.push(waiting),
+            Job::Close { reply } => {
+                self.commit_at_end()?;
+                answer(reply, ());
+                return Ok(Next::End);
+            }
+        }
+        Ok(Next::Job)
+    }
+
+    fn apply(&mut self, batch: Vec<Committed>) -> Result<Outcome, Fatal> {
+        // An empty batch brings the state nowhere, but not back either.
+        let last_index = batch.last().map_or(self.applier.applied().index, |entry| entry.position.index);
+        if self.undurable.is_due(&self.settings, 2) {
+            self.wait_for_log(last_index);
+        }
+        let bytes = batch.iter().map(|entry| entry.payload.len_bytes() as u64).sum();
+        self.undurable.add(batch.len() as u64, bytes);
+        let is_durable = self.wants_durable() && self.log_has(last_index);
+        let durability = if is_durable { Durability::Durable } else { Durability::Volatile };
+
+        let start = Instant::now();
+        let (applier, waiters) = (&mut self.applier, &self.waiters);
+        let mut outcome = applier.apply_batch(batch, &|request_id| waiters.is_waiting(request_id), durability)?;
+        let took = start.elapsed();
+        self.metrics.observe(&std::mem::take(&mut outcome.commands), took);
+        if took > SLOW_BATCH {
+            self.metrics.count_slow();
+            let (took, expected) = (format!("{took:?}"), format!("{SLOW_BATCH:?}"));
+            tracing::warn!(took, "expected-duration" = expected, "apply request took too long");
+        }
+        self.publish(outcome.applied);
+        if is_durable {
+            self.now_durable(outcome.applied)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Lets those go on who wait for this entry. Its rows are published already.
+    fn publish(&self, applied: LogPosition) {
+        self.metrics.set_applied(applied.index);
+        self.shown.applied.send_replace(applied.index);
+        self.publish_compacted();
+    }
+
+    fn publish_compacted(&self) {
+        let finished = self.applier.compacted();
+        self.shown.compacted.send_if_modified(|compacted| std::mem::replace(compacted, finished) != finished);
+    }
+
+    fn wants_durable(&self) -> bool {
+        !self.when_durable.is_empty() || self.undurable.is_due(&self.settings, 1)
+    }
+
+    fn log_has(&self, index: u64) -> bool {
+        self.log_synced.load(Ordering::Acquire) >= index
+    }
+
+    /// Waits until the log has synced `index`, but not for ever. True if it has.
+    fn wait_for_log(&self, index: u64) -> bool {
+        let start = Instant::now();
+        while !self.log_has(index) {
+            if start.elapsed() >= LOG_PATIENCE {
+                return false;
+            }
+            std::thread::sleep(LOG_POLL);
+        }
+        true
+    }
+
+    fn commit_durably(&mut self) -> Result<(), Fatal> {
+        if self.undurable.entries > 0 {
+            self.applier.commit_durably()?;
+        }
+        self.now_durable(self.applier.applied())
+    }
+
+    fn commit_at_end(&mut self) -> Result<(), Fatal> {
+        if self.wait_for_log(self.applier.applied().index) {
+            self.commit_durably()?;
+        }
+        Ok(())
+    }
+
+    fn now_durable(&mut self, position: LogPosition) -> Result<(), Fatal> {
+        self.undurable = Undurable::default();
+        self.shown.durable.store(position.index, Ordering::Release);
+        for waiting in self.when_durable.drain(..) {
+            match waiting {
+                WhenDurable::Answer(reply) => answer(reply, position),
+                WhenDurable::Snapshot(reply) => answer(reply, self.applier.snapshot()?),
+            }
+        }
+        Ok(())
+    }
+
+    fn compact_a_slice(&mut self) -> Result<(), Fatal> {
+        if !self.applier.is_compacting() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        self.applier.compaction_slice(self.slice_rows)?;
+        // A replay would remove the rows again, but only a durable commit lets the file reuse their space.
+        self.undurable.add(self.slice_rows as u64, 0);
+        self.slice_rows = if start.elapsed() > SLICE_TIME {
+            (self.slice_rows / 2).max(1)
+        } else {
+            (self.slice_rows * 2).min(self.settings.slice_rows)
+        };
+        self.publish_compacted();
+        Ok(())
+    }
+}
+
+/// The caller may have given up, which changes nothing here.
+fn answer<R>(reply: oneshot::Sender<R>, value: R) {
+    drop(reply.send(value));
+}

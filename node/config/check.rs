@@ -1,0 +1,318 @@
+//! etcd's checks of settings that must fit together (`embed.Config.Validate`), in its order and with its texts,
+//! then ours: what is not built yet is refused by name.
+
+use super::notice::Notice;
+use super::table::{FLAGS, Flag, State};
+use super::url::{ListenUrlError, Url, check_bind, check_host, join};
+use super::values::Values;
+use super::{Gate, log};
+
+/// Why settings are refused; all but [`SettingsError::NotBuilt`] are etcd's texts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    #[error(transparent)]
+    Log(#[from] log::LogError),
+    #[error("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"")]
+    DiscoveryFallback,
+    #[error("{0}")]
+    Bind(String),
+    #[error("--initial-advertise-peer-urls {urls:?} must be \"host:port\" ({why})")]
+    AdvertisePeer { urls: String, why: String },
+    #[error(
+        "--advertise-client-urls {urls:?} must be in the format \"host:port\", \
+         \"unix:/path/to/socket\" or \"unixs:/path/to/socket\" ({why})"
+    )]
+    AdvertiseClient { urls: String, why: String },
+    #[error("unexpected clusterState {0:?}")]
+    ClusterState(String),
+    #[error(
+        "multiple discovery or bootstrap flags are set. \
+         Choose one of \"initial-cluster\", \"discovery-endpoints\" or \"discovery-srv\""
+    )]
+    SeveralBootstraps,
+    #[error("both --discovery-token and --discovery-endpoints must be set")]
+    HalfDiscovery,
+    #[error("--discovery-endpoints must not contain empty endpoints")]
+    EmptyDiscoveryEndpoint,
+    #[error("--heartbeat-interval must be >0 (set to 0ms)")]
+    NoHeartbeat,
+    #[error("--election-timeout must be >0 (set to 0ms)")]
+    NoElectionTimeout,
+    #[error("--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]")]
+    ElectionTooShort { election: u64, heartbeat: u64 },
+    #[error("--election-timeout[{0}ms] is too long, and should be set less than {MAX_ELECTION_MS}ms")]
+    ElectionTooLong(u64),
+    #[error("--advertise-client-urls is required when --listen-client-urls is set explicitly")]
+    AdvertiseClientUnset,
+    #[error("undefined auto-compaction-mode")]
+    NoCompactionMode,
+    #[error("unknown auto-compaction-mode {0:?}")]
+    CompactionMode(String),
+    #[error("enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint")]
+    CheckpointPersistAlone,
+    #[error("--compact-hash-check-time must be >0 (set to {0})")]
+    CompactHashCheckTime(String),
+    #[error("unexpected TLS version {0:?} (must be one of: TLS1.2, TLS1.3)")]
+    TlsVersion(String),
+    #[error("min version ({min}) is greater than max version ({max})")]
+    TlsVersionOrder { min: String, max: String },
+    #[error("cipher suites cannot be configured when only TLS1.3 is enabled")]
+    CiphersOfTls13,
+    #[error(transparent)]
+    Listen(#[from] ListenUrlError),
+    #[error("TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme")]
+    NoCertificate(Url),
+    #[error("--{flag} is not built yet in Keelstone: it belongs to {feature}. Leave it at its default{}", default_text(.default))]
+    NotBuilt { flag: String, feature: &'static str, default: &'static str },
+}
+
+const MAX_ELECTION_MS: u64 = 50_000;
+
+fn default_text(default: &str) -> String {
+    if default.is_empty() { String::new() } else { format!(" ({default})") }
+}
+
+/// Where settings came from; two checks differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    CommandLine,
+    File,
+}
+
+/// Checks all but the logger, which comes first and is needed to report the rest.
+pub fn check(values: &Values, source: Source, notices: &mut Vec<Notice>) -> Result<(), SettingsError> {
+    check_urls(values, notices)?;
+    check_bootstrap(values, source)?;
+    check_timing(values.uint("heartbeat-interval"), values.uint("election-timeout"))?;
+    if source == Source::CommandLine && values.is_set("listen-client-urls") && !values.is_set("advertise-client-urls") {
+        return Err(SettingsError::AdvertiseClientUnset);
+    }
+    match values.text("auto-compaction-mode") {
+        "periodic" | "revision" => {}
+        "" => return Err(SettingsError::NoCompactionMode),
+        other => return Err(SettingsError::CompactionMode(other.to_owned())),
+    }
+    let gates = values.gates();
+    if gates.enabled(Gate::LeaseCheckpointPersist) && !gates.enabled(Gate::LeaseCheckpoint) {
+        return Err(SettingsError::CheckpointPersistAlone);
+    }
+    let hash_check = values.duration("compact-hash-check-time");
+    if hash_check.0 <= 0 {
+        return Err(SettingsError::CompactHashCheckTime(hash_check.to_string()));
+    }
+    if values.text("name") == "default" {
+        notices.push(Notice::DefaultName { name: values.text("name").to_owned() });
+    }
+    check_tls(values)?;
+    check_built(values)
+}
+
+fn check_urls(values: &Values, notices: &mut Vec<Notice>) -> Result<(), SettingsError> {
+    let bind = |flag: &str| values.urls(flag).iter().try_for_each(check_bind).map_err(SettingsError::Bind);
+    bind("listen-peer-urls")?;
+    bind("listen-client-urls")?;
+    bind("listen-client-http-urls")?;
+    if values.urls("listen-client-http-urls").is_empty() {
+        notices.push(Notice::SinglePort);
+    }
+    bind("listen-metrics-urls")?;
+    let host = |flag: &str| values.urls(flag).iter().try_for_each(check_host);
+    host("initial-advertise-peer-urls")
+        .map_err(|why| SettingsError::AdvertisePeer { urls: join(values.urls("initial-advertise-peer-urls")), why })?;
+    host("advertise-client-urls")
+        .map_err(|why| SettingsError::AdvertiseClient { urls: join(values.urls("advertise-client-urls")), why })
+}
+
+fn check_bootstrap(values: &Values, source: Source) -> Result<(), SettingsError> {
+    let srv = !values.text("discovery-srv").is_empty();
+    let srv_name = !values.text("discovery-srv-name").is_empty();
+    let endpoints = values.words("discovery-endpoints");
+    let token = !values.text("discovery-token").is_empty();
+    // Discovery takes the place of the default cluster, not of one that the operator named.
+    let cluster_is_default = match source {
+        Source::CommandLine => !values.is_set("initial-cluster") && (srv || srv_name || !endpoints.is_empty()),
+        Source::File => {
+            let flag = Flag::find("initial-cluster").expect("a row of the table");
+            values.is_default(flag) && (srv || !endpoints.is_empty())
+        }
+    };
+    let cluster = !values.text("initial-cluster").is_empty() && !cluster_is_default;
+    match values.text("initial-cluster-state") {
+        "new" | "existing" => {}
+        "" if source == Source::File => {}
+        other => return Err(SettingsError::ClusterState(other.to_owned())),
+    }
+    if [cluster, srv, !endpoints.is_empty()].iter().filter(|&&set| set).count() > 1 {
+        return Err(SettingsError::SeveralBootstraps);
+    }
+    if token == endpoints.is_empty() {
+        return Err(SettingsError::HalfDiscovery);
+    }
+    if endpoints.iter().any(|endpoint| endpoint.trim().is_empty()) {
+        return Err(SettingsError::EmptyDiscoveryEndpoint);
+    }
+    Ok(())
+}
+
+fn check_timing(heartbeat: u64, election: u64) -> Result<(), SettingsError> {
+    if heartbeat == 0 {
+        return Err(SettingsError::NoHeartbeat);
+    }
+    if election == 0 {
+        return Err(SettingsError::NoElectionTimeout);
+    }
+    if heartbeat.saturating_mul(5) > election {
+        return Err(SettingsError::ElectionTooShort { election, heartbeat });
+    }
+    if election > MAX_ELECTION_MS {
+        return Err(SettingsError::ElectionTooLong(election));
+    }
+    Ok(())
+}
+
+fn check_tls(values: &Values) -> Result<(), SettingsError> {
+    let version = |flag: &str| match values.text(flag) {
+        "" => Ok(0),
+        "TLS1.2" => Ok(2),
+        "TLS1.3" => Ok(3),
+        other => Err(SettingsError::TlsVersion(other.to_owned())),
+    };
+    let (min, max) = (version("tls-min-version")?, version("tls-max-version")?);
+    if max != 0 && min > max {
+        return Err(SettingsError::TlsVersionOrder {
+            min: values.text("tls-min-version").to_owned(),
+            max: values.text("tls-max-version").to_owned(),
+        });
+    }
+    if min == 3 && !values.words("cipher-suites").is_empty() {
+        return Err(SettingsError::CiphersOfTls13);
+    }
+    Ok(())
+}
+
+/// Refuses what has been set but is not built: never silently ignored.
+fn check_built(values: &Values) -> Result<(), SettingsError> {
+    for flag in FLAGS {
+        let State::Later(feature) = flag.state else { continue };
+        if !values.is_default(flag) && !says_the_default(flag, values) {
+            return Err(SettingsError::NotBuilt { flag: flag.name.to_owned(), feature, default: flag.default });
+        }
+    }
+    if let Some((gate, feature)) = values.gates().not_built().next() {
+        let flag = format!("feature-gates {gate}");
+        return Err(SettingsError::NotBuilt { flag, feature, default: "" });
+    }
+    for url in values.urls("listen-client-urls") {
+        if url.scheme().is_secure() {
+            return Err(SettingsError::NoCertificate(url.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// True for another spelling of the default.
+fn says_the_default(flag: &Flag, values: &Values) -> bool {
+    match flag.name {
+        "quota-backend-bytes" => values.int(flag.name) == 2 << 30,
+        "auto-compaction-retention" => values.text(flag.name).is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::{Request, parse};
+    use super::*;
+
+    fn checked(args: &[&str]) -> Result<Vec<Notice>, String> {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let Request::Run(values) = parse(&args).unwrap() else { panic!("help") };
+        let mut notices = Vec::new();
+        check(&values, Source::CommandLine, &mut notices).map_err(|error| error.to_string())?;
+        Ok(notices)
+    }
+
+    #[test]
+    fn defaults_pass_with_etcds_two_warnings() {
+        let notices = checked(&[]).unwrap();
+        assert_eq!(notices, [Notice::SinglePort, Notice::DefaultName { name: "default".to_owned() }]);
+    }
+
+    /// Texts recorded from etcd 3.7.3.
+    #[test]
+    fn conflicts_are_refused_in_etcds_words() {
+        for (args, said) in [
+            (&["--listen-peer-urls=http://a:1"][..], "expected IP in URL for binding (http://a:1)"),
+            (
+                &["--advertise-client-urls=http://:2379"],
+                "--advertise-client-urls \"http://:2379\" must be in the format \"host:port\", \
+                 \"unix:/path/to/socket\" or \"unixs:/path/to/socket\" (unexpected empty host (http://:2379))",
+            ),
+            (
+                &["--initial-advertise-peer-urls=http://:1"],
+                "--initial-advertise-peer-urls \"http://:1\" must be \"host:port\" (unexpected empty host (http://:1))",
+            ),
+            (&["--heartbeat-interval=0"], "--heartbeat-interval must be >0 (set to 0ms)"),
+            (&["--election-timeout=0"], "--election-timeout must be >0 (set to 0ms)"),
+            (
+                &["--election-timeout=499"],
+                "--election-timeout[499ms] should be at least as 5 times as --heartbeat-interval[100ms]",
+            ),
+            (
+                &["--election-timeout=50001"],
+                "--election-timeout[50001ms] is too long, and should be set less than 50000ms",
+            ),
+            (
+                &["--listen-client-urls=http://127.0.0.1:1"],
+                "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+            ),
+            (&["--discovery-token=x"], "both --discovery-token and --discovery-endpoints must be set"),
+            (
+                &["--discovery-srv=x", "--initial-cluster=default=http://localhost:2380"],
+                "multiple discovery or bootstrap flags are set. \
+                 Choose one of \"initial-cluster\", \"discovery-endpoints\" or \"discovery-srv\"",
+            ),
+            (&["--auto-compaction-mode=foo"], "unknown auto-compaction-mode \"foo\""),
+            (&["--auto-compaction-mode="], "undefined auto-compaction-mode"),
+            (&["--compact-hash-check-time=0"], "--compact-hash-check-time must be >0 (set to 0s)"),
+            (&["--tls-min-version=foo"], "unexpected TLS version \"foo\" (must be one of: TLS1.2, TLS1.3)"),
+            (
+                &["--feature-gates=LeaseCheckpointPersist=true"],
+                "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint",
+            ),
+        ] {
+            assert_eq!(checked(args).unwrap_err(), said, "{args:?}");
+        }
+        assert!(checked(&["--election-timeout=50000"]).is_ok());
+        assert!(checked(&["--election-timeout=500"]).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused_by_name_and_its_default_is_not() {
+        for flag in FLAGS {
+            let State::Later(feature) = flag.state else { continue };
+            let mut values = Values::defaults();
+            let other = match (flag.name, flag.default_value()) {
+                ("auto-compaction-mode", _) => "revision".to_owned(),
+                ("cors", _) => "http://a:1".to_owned(),
+                ("listen-client-http-urls", _) => "http://127.0.0.1:7".to_owned(),
+                (_, super::super::kind::Value::Bool(value)) => (!value).to_string(),
+                (_, super::super::kind::Value::Duration(_)) => "77s".to_owned(),
+                _ => "7".to_owned(),
+            };
+            let set = flag.kind.set(&flag.default_value(), &other).unwrap();
+            values.put(flag, set);
+            let said = check_built(&values).unwrap_err().to_string();
+            assert!(said.contains(&format!("--{} ", flag.name)) && said.contains(feature), "{said}");
+            values.put(flag, flag.default_value());
+            assert_eq!(check_built(&values), Ok(()), "{}", flag.name);
+        }
+        assert_eq!(
+            checked(&["--feature-gates=InitialCorruptCheck=true"]).unwrap_err(),
+            "--feature-gates InitialCorruptCheck is not built yet in Keelstone: it belongs to corruption checks. \
+             Leave it at its default"
+        );
+        assert!(checked(&["--quota-backend-bytes=2147483648", "--auto-compaction-retention="]).is_ok());
+        assert!(checked(&["--feature-gates=FastLeaseKeepAlive=false,InitialCorruptCheck=false"]).is_ok());
+    }
+}

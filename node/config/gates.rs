@@ -1,0 +1,177 @@
+//! etcd's feature gates: `--feature-gates A=true,B=false`, with `AllAlpha` and `AllBeta` setting every gate of
+//! that stage which is not named (etcd `pkg/featuregate`). Which gates are built is decided here too.
+
+use super::value::parse_bool;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A gate of etcd 3.7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gate {
+    CompactHashCheck,
+    FastLeaseKeepAlive,
+    InitialCorruptCheck,
+    LeaseCheckpoint,
+    LeaseCheckpointPersist,
+    PriorityRequest,
+    SetMemberLocalAddr,
+    StopGrpcServiceOnDefrag,
+    TxnModeWriteWithSharedBuffer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Alpha,
+    Beta,
+}
+
+impl Stage {
+    /// As Kubernetes' component-base and etcd's metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Alpha => "ALPHA",
+            Stage::Beta => "BETA",
+        }
+    }
+}
+
+/// What the table knows of a gate.
+#[derive(Clone, Copy, Debug)]
+pub struct GateSpec {
+    pub gate: Gate,
+    pub name: &'static str,
+    pub stage: Stage,
+    pub default: bool,
+    /// Why a value other than the default is refused; none if both values are fine.
+    pub later: Option<&'static str>,
+}
+
+const fn gate(gate: Gate, name: &'static str, stage: Stage, default: bool, later: Option<&'static str>) -> GateSpec {
+    GateSpec { gate, name, stage, default, later }
+}
+
+/// Every gate, by name.
+pub const GATES: [GateSpec; 9] = [
+    gate(Gate::CompactHashCheck, "CompactHashCheck", Stage::Alpha, false, Some("corruption checks")),
+    gate(Gate::FastLeaseKeepAlive, "FastLeaseKeepAlive", Stage::Beta, true, None),
+    gate(Gate::InitialCorruptCheck, "InitialCorruptCheck", Stage::Alpha, false, Some("corruption checks")),
+    gate(Gate::LeaseCheckpoint, "LeaseCheckpoint", Stage::Alpha, false, Some("lease checkpoints")),
+    gate(Gate::LeaseCheckpointPersist, "LeaseCheckpointPersist", Stage::Alpha, false, Some("lease checkpoints")),
+    gate(Gate::PriorityRequest, "PriorityRequest", Stage::Alpha, false, Some("request priorities")),
+    gate(Gate::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Some("peer connections")),
+    gate(Gate::StopGrpcServiceOnDefrag, "StopGRPCServiceOnDefrag", Stage::Alpha, false, Some("defragmentation")),
+    // A way of bbolt transactions inside etcd; Keelstone has nothing it could change.
+    gate(Gate::TxnModeWriteWithSharedBuffer, "TxnModeWriteWithSharedBuffer", Stage::Beta, true, None),
+];
+
+/// Why a list of gates is refused; texts are etcd's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GateError {
+    #[error("missing bool value for {0}")]
+    NoValue(String),
+    #[error("invalid value of {name}={value}, err: strconv.ParseBool: parsing {value:?}: invalid syntax")]
+    NotABool { name: String, value: String },
+    #[error("unrecognized feature gate: {0}")]
+    Unknown(String),
+}
+
+/// The gates that were set; all others have their default. Printed as etcd prints it in its start line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeatureGates {
+    /// Invariant: names from [`GATES`], or `AllAlpha` and `AllBeta`.
+    set: BTreeMap<&'static str, bool>,
+}
+
+impl FeatureGates {
+    /// Adds the gates of one flag value. Later values of the same gate win; a gate that is named beats
+    /// `AllAlpha` and `AllBeta`, in whichever order they come.
+    pub fn apply(&mut self, text: &str) -> Result<(), GateError> {
+        let mut named = BTreeMap::new();
+        for pair in text.split(',').filter(|pair| !pair.is_empty()) {
+            let (name, value) = match pair.split_once('=') {
+                Some((name, value)) => (name.trim(), value.trim()),
+                None => return Err(GateError::NoValue(pair.trim().to_owned())),
+            };
+            let not_a_bool = || GateError::NotABool { name: name.to_owned(), value: value.to_owned() };
+            named.insert(name, parse_bool(value).ok_or_else(not_a_bool)?);
+        }
+        // Two rounds, so that the outcome does not depend on order: etcd walks a Go map here.
+        let mut all = Vec::new();
+        for (name, value) in named {
+            let known = GATES.iter().map(|spec| spec.name).chain(["AllAlpha", "AllBeta"]).find(|&known| known == name);
+            let known = known.ok_or_else(|| GateError::Unknown(name.to_owned()))?;
+            self.set.insert(known, value);
+            match known {
+                "AllAlpha" => all.push((Stage::Alpha, value)),
+                "AllBeta" => all.push((Stage::Beta, value)),
+                _ => {}
+            }
+        }
+        for (stage, value) in all {
+            for spec in GATES.iter().filter(|spec| spec.stage == stage) {
+                self.set.entry(spec.name).or_insert(value);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn enabled(&self, gate: Gate) -> bool {
+        let spec = GATES.iter().find(|spec| spec.gate == gate).expect("GATES lists every gate");
+        self.set.get(spec.name).copied().unwrap_or(spec.default)
+    }
+
+    /// Gates that are off their default although they are not built, with what they belong to.
+    pub fn not_built(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+        GATES.iter().filter_map(|spec| match spec.later {
+            Some(later) if self.enabled(spec.gate) != spec.default => Some((spec.name, later)),
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for FeatureGates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.set.iter().enumerate() {
+            write!(f, "{}{name}={value}", if at == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<FeatureGates, GateError> {
+        let mut gates = FeatureGates::default();
+        gates.apply(text).map(|()| gates)
+    }
+
+    #[test]
+    fn a_named_gate_beats_its_stage() {
+        let gates = parsed("PriorityRequest=false,AllAlpha=true").unwrap();
+        assert!(gates.enabled(Gate::LeaseCheckpoint) && !gates.enabled(Gate::PriorityRequest));
+        assert!(gates.enabled(Gate::FastLeaseKeepAlive), "a beta gate keeps its default");
+    }
+
+    #[test]
+    fn a_gate_that_is_not_built_is_named() {
+        let gates = parsed("FastLeaseKeepAlive=false,InitialCorruptCheck=true").unwrap();
+        assert_eq!(gates.not_built().collect::<Vec<_>>(), [("InitialCorruptCheck", "corruption checks")]);
+        assert_eq!(gates.to_string(), "FastLeaseKeepAlive=false,InitialCorruptCheck=true");
+    }
+
+    #[test]
+    fn refusals_use_etcds_words() {
+        for (given, said) in [
+            ("foo=true", "unrecognized feature gate: foo"),
+            ("LeaseCheckpoint", "missing bool value for LeaseCheckpoint"),
+            (
+                "LeaseCheckpoint=2",
+                "invalid value of LeaseCheckpoint=2, err: strconv.ParseBool: parsing \"2\": invalid syntax",
+            ),
+        ] {
+            assert_eq!(parsed(given).unwrap_err().to_string(), said);
+        }
+    }
+}

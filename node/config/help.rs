@@ -1,0 +1,88 @@
+//! The help text, made from the table.
+
+use super::gates::{GATES, Stage};
+use super::table::{FLAGS, Section, State};
+use std::fmt::Write;
+
+/// What stands on stderr beside a refused command line and before the help.
+pub const USAGE: &str = "Usage:
+
+  etcd [flags]
+    Run a member of a cluster.
+
+  etcd --version
+    Print the version of etcd that this server behaves as, and leave.
+
+  etcd -h | --help
+    Print all flags, and leave.
+
+  etcd --config-file <file>
+    Take all settings from a YAML or JSON file; flags and ETCD_* variables then count for nothing.
+    Durations in the file are integers, in nanoseconds (600000000000 is 10m).
+";
+
+const SECTIONS: [(Section, &str); 9] = [
+    (Section::Member, "Member"),
+    (Section::Clustering, "Clustering"),
+    (Section::Security, "Security"),
+    (Section::Auth, "Auth"),
+    (Section::Observing, "Profiling and Monitoring"),
+    (Section::Logging, "Logging"),
+    (Section::Tracing, "Distributed tracing"),
+    (Section::Features, "Features"),
+    (Section::Unsafe, "Unsafe"),
+];
+
+/// All flags with their defaults, by section.
+pub fn flags() -> String {
+    let mut out = String::new();
+    for (section, title) in SECTIONS {
+        let write = write_section(&mut out, section, title);
+        write.expect("writing to a String does not fail");
+    }
+    out.push_str(
+        "Every flag is also a variable: ETCD_ and its name in upper case with _ for -, as in ETCD_DATA_DIR.\n",
+    );
+    out
+}
+
+fn write_section(out: &mut String, section: Section, title: &str) -> std::fmt::Result {
+    writeln!(out, "{title}:")?;
+    for flag in FLAGS.iter().filter(|flag| flag.section == section) {
+        let default = if flag.name == "data-dir" { "<name>.etcd" } else { flag.default };
+        writeln!(out, "  --{} '{default}'\n    {}", flag.name, flag.help)?;
+        if flag.name == "feature-gates" {
+            for gate in GATES {
+                let stage = match gate.stage {
+                    Stage::Alpha => "alpha",
+                    Stage::Beta => "beta",
+                };
+                let later = if gate.later.is_some() { ", not built yet" } else { "" };
+                writeln!(out, "      {} ({stage}, default {}{later})", gate.name, gate.default)?;
+            }
+            writeln!(out, "      AllAlpha, AllBeta (all gates of that stage that are not named)")?;
+        }
+        match flag.state {
+            State::Later(_) => writeln!(out, "    Not built yet in Keelstone: only the default is taken.")?,
+            State::NoEffect(why) => writeln!(out, "    Without effect in Keelstone: {why}.")?,
+            _ => {}
+        }
+    }
+    writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_that_is_not_of_the_past_is_shown() {
+        let text = flags();
+        for flag in FLAGS {
+            let shown = text.contains(&format!("  --{} '", flag.name));
+            let hidden = matches!(flag.section, Section::Older | Section::FileOnly);
+            assert_eq!(shown, !hidden, "{}", flag.name);
+            assert_eq!(flag.help.is_empty(), hidden, "{}", flag.name);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The logger's settings (etcd `setupLogging`): first of all checks, since it reports the others.
+
+use super::settings::{Log, LogFormat, LogLevel, LogOutput};
+use super::values::Values;
+
+/// Why no logger can be made; texts are etcd's and zap's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    #[error("--logger=capnslog is removed in v3.5")]
+    Capnslog,
+    #[error("unknown logger option {0:?}")]
+    Logger(String),
+    #[error("multi logoutput for \"default\" is not supported yet")]
+    DefaultAmongOthers,
+    /// etcd panics here, with exit code 2.
+    #[error("panic: unrecognized level: {0:?}")]
+    Level(String),
+    #[error("unknown log format: {0}, supported values json, console")]
+    Format(String),
+    #[error("open sink {output:?}: no sink found for scheme {scheme:?}")]
+    Scheme { output: String, scheme: String },
+    #[error("open sink \"\": open : no such file or directory")]
+    EmptyOutput,
+    #[error("--log-outputs systemd/journal is not built yet in Keelstone; systemd keeps what goes to stderr")]
+    Journal,
+}
+
+pub fn read(values: &Values) -> Result<Log, LogError> {
+    match values.text("logger") {
+        "zap" => {}
+        "capnslog" => return Err(LogError::Capnslog),
+        other => return Err(LogError::Logger(other.to_owned())),
+    }
+    let outputs = read_outputs(values.words("log-outputs"))?;
+    let level = read_level(values.text("log-level"))?;
+    let format = match values.text("log-format") {
+        "json" | "" => LogFormat::Json,
+        "console" => LogFormat::Console,
+        other => return Err(LogError::Format(other.to_owned())),
+    };
+    Ok(Log { level, format, outputs })
+}
+
+fn read_level(text: &str) -> Result<LogLevel, LogError> {
+    match text.to_ascii_lowercase().as_str() {
+        "debug" => Ok(LogLevel::Debug),
+        "info" | "" => Ok(LogLevel::Info),
+        "warn" | "warning" => Ok(LogLevel::Warn),
+        "error" => Ok(LogLevel::Error),
+        "dpanic" | "panic" | "fatal" => Ok(LogLevel::Fatal),
+        _ => Err(LogError::Level(text.to_owned())),
+    }
+}
+
+fn read_outputs(words: &[String]) -> Result<Vec<LogOutput>, LogError> {
+    if words.len() > 1 && words.iter().any(|word| word == "default") {
+        return Err(LogError::DefaultAmongOthers);
+    }
+    if words.iter().any(|word| word == "/dev/null") {
+        return Ok(Vec::new());
+    }
+    let mut outputs = Vec::new();
+    for word in words {
+        outputs.push(match word.as_str() {
+            "default" | "stderr" => LogOutput::Stderr,
+            "stdout" => LogOutput::Stdout,
+            "systemd/journal" => return Err(LogError::Journal),
+            "" => return Err(LogError::EmptyOutput),
+            path => LogOutput::File(read_path(path)?.into()),
+        });
+    }
+    if outputs.is_empty() {
+        outputs.push(LogOutput::Stderr);
+    }
+    outputs.sort();
+    outputs.dedup();
+    Ok(outputs)
+}
+
+/// A path, or a `file:` URL of one.
+fn read_path(text: &str) -> Result<String, LogError> {
+    match text.split_once(':') {
+        Some(("file", rest)) => {
+            let rest = rest.strip_prefix("//").unwrap_or(rest);
+            Ok(rest.strip_prefix("localhost").unwrap_or(rest).to_owned())
+        }
+        Some((scheme, _)) if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            Err(LogError::Scheme { output: text.to_owned(), scheme: scheme.to_owned() })
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::Flag;
+    use super::*;
+
+    fn log(settings: &[(&str, &str)]) -> Result<Log, String> {
+        let mut values = Values::defaults();
+        for (name, value) in settings {
+            values.set(Flag::find(name).unwrap(), value).unwrap();
+        }
+        read(&values).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn outputs_are_merged_and_dev_null_discards_all() {
+        assert_eq!(log(&[]).unwrap().outputs, [LogOutput::Stderr]);
+        let outputs = log(&[("log-outputs", "stdout,stderr,a.log,stdout,file:///b")]).unwrap().outputs;
+        let files = [LogOutput::File("/b".into()), LogOutput::File("a.log".into())];
+        assert_eq!(outputs, [&[LogOutput::Stderr, LogOutput::Stdout][..], &files].concat());
+        assert_eq!(log(&[("log-outputs", "stdout,/dev/null")]).unwrap().outputs, []);
+    }
+
+    #[test]
+    fn levels_are_zaps() {
+        for (text, level) in [("", LogLevel::Info), ("WARNING", LogLevel::Warn), ("dpanic", LogLevel::Fatal)] {
+            assert_eq!(log(&[("log-level", text)]).unwrap().level, level);
+        }
+    }
+
+    /// Texts recorded from etcd 3.7.3.
+    #[test]
+    fn refusals_use_etcds_words() {
+        for (setting, said) in [
+            (("logger", "capnslog"), "--logger=capnslog is removed in v3.5"),
+            (("logger", "foo"), "unknown logger option \"foo\""),
+            (("log-outputs", "default,stderr"), "multi logoutput for \"default\" is not supported yet"),
+            (("log-outputs", "foo://x"), "open sink \"foo://x\": no sink found for scheme \"foo\""),
+            (("log-outputs", ""), "open sink \"\": open : no such file or directory"),
+            (("log-level", "foo"), "panic: unrecognized level: \"foo\""),
+            (("log-format", "foo"), "unknown log format: foo, supported values json, console"),
+        ] {
+            assert_eq!(log(&[setting]).unwrap_err(), said);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What a node is told, typed and checked. Everything in here is valid by itself and in combination (etcd
+//! `embed.Config.Validate`); the one thing checked later is the initial cluster, which only a member without a
+//! log reads: see [`Bootstrap::members`].
+
+use super::bootstrap::Bootstrap;
+use super::gates::FeatureGates;
+use super::url::{ListenUrl, Url};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All settings of a member.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub member: Member,
+    pub urls: Urls,
+    pub bootstrap: Bootstrap,
+    pub raft: Raft,
+    pub storage: Storage,
+    pub limits: Limits,
+    pub keepalive: GrpcKeepalive,
+    pub compaction: Compaction,
+    pub watch: Watch,
+    pub log: Log,
+    pub observe: Observe,
+    pub gates: FeatureGates,
+}
+
+/// Who the member is and where it keeps its files.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub name: String,
+    pub data_dir: PathBuf,
+    /// A directory for the log apart from the data directory, if the operator wants one.
+    pub dedicated_wal_dir: Option<PathBuf>,
+}
+
+impl Member {
+    pub fn member_dir(&self) -> PathBuf {
+        self.data_dir.join("member")
+    }
+
+    pub fn wal_dir(&self) -> PathBuf {
+        self.dedicated_wal_dir.clone().unwrap_or_else(|| self.member_dir().join("wal"))
+    }
+}
+
+/// Where the member listens and what it tells others. Lists are sorted by text and without repetition; all but
+/// `listen_metrics` and `listen_client_http` hold at least one URL.
+#[derive(Clone, Debug)]
+pub struct Urls {
+    pub listen_peer: Vec<ListenUrl>,
+    pub listen_client: Vec<ListenUrl>,
+    /// If not empty, HTTP moves here and `listen_client` serves gRPC only.
+    pub listen_client_http: Vec<ListenUrl>,
+    pub listen_metrics: Vec<ListenUrl>,
+    pub advertise_peer: Vec<Url>,
+    pub advertise_client: Vec<Url>,
+}
+
+/// How consensus runs.
+#[derive(Clone, Debug)]
+pub struct Raft {
+    pub heartbeat_interval: Duration,
+    /// As given; etcd counts it in whole heartbeats, see [`Raft::election_timeout`].
+    pub election_timeout_given: Duration,
+    /// etcd: a member that starts skips all but one of its first election ticks, so that a cluster with a long
+    /// timeout elects quickly.
+    pub initial_election_tick_advance: bool,
+    pub pre_vote: bool,
+    /// Committed entries after which the log may be cut.
+    pub snapshot_count: u64,
+    /// Entries kept in the log behind a snapshot, for slow followers.
+    pub snapshot_catchup_entries: u64,
+    /// At least 5 s, as in etcd.
+    pub peer_read_timeout: Duration,
+    pub peer_write_timeout: Duration,
+    pub max_learners: i64,
+}
+
+impl Raft {
+    /// The election timeout that counts: a whole number of heartbeats (etcd `ElectionTicks * TickMs`).
+    pub fn election_timeout(&self) -> Duration {
+        let ticks = self.election_timeout_given.as_millis() / self.heartbeat_interval.as_millis().max(1);
+        self.heartbeat_interval * u32::try_from(ticks).unwrap_or(u32::MAX)
+    }
+
+    /// How long a request may take before it is given up: 5 s and two elections (etcd `ReqTimeout`).
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.election_timeout()
+    }
+
+    /// How long to try to reach a peer (etcd `PeerDialTimeout`).
+    pub fn peer_dial_timeout(&self) -> Duration {
+        Duration::from_secs(1) + self.election_timeout()
+    }
+}
+
+/// What of etcd's storage settings has a meaning here.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The size at which NOSPACE is raised. None: no limit (a negative `--quota-backend-bytes`).
+    pub quota_bytes: Option<u64>,
+    /// Log segments to keep at least; zero keeps all (etcd's word: "0 is unlimited").
+    pub max_wals: u64,
+    /// etcd's commit rhythm of bbolt. Keelstone commits per apply batch, so that these change nothing.
+    pub backend_batch_interval: Duration,
+    pub backend_batch_limit: i64,
+}
+
+/// Bounds of requests.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub max_txn_ops: usize,
+    pub max_request_bytes: usize,
+    pub max_concurrent_streams: u32,
+}
+
+impl Limits {
+    /// The largest gRPC message: a request and 512 KiB around it (etcd `MaxRequestBytesWithOverhead`).
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_request_bytes.saturating_add(512 * 1024)
+    }
+}
+
+/// Pings on client connections.
+#[derive(Clone, Debug)]
+pub struct GrpcKeepalive {
+    /// A client that pings more often is sent away ("too_many_pings"); none: no rule.
+    pub client_min_interval: Option<Duration>,
+    /// When to ping a silent client, and how long to wait for its answer; none: never.
+    pub server_ping: Option<ServerPing>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerPing {
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
+/// How compaction spreads its work.
+#[derive(Clone, Debug)]
+pub struct Compaction {
+    /// Revisions removed in one slice.
+    pub batch_limit: usize,
+    /// Pause between slices.
+    pub sleep_interval: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// Time between progress notifications of an idle watcher, at least 100 ms; etcd adds up to a tenth at random.
+    pub progress_notify_interval: Duration,
+}
+
+/// Least level that is written. etcd's `panic`, `dpanic` and `fatal` are below none of ours but fatal ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+    /// `dpanic`, `panic` and `fatal`: only lines that end the process.
+    Fatal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Console,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogOutput {
+    Stderr,
+    Stdout,
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+    /// Without repetition. Empty: log nothing (`/dev/null` among the outputs).
+    pub outputs: Vec<LogOutput>,
+}
+
+impl Default for Log {
+    /// How lines are written before the settings are known.
+    fn default() -> Self {
+        Log { level: LogLevel::Info, format: LogFormat::Json, outputs: vec![LogOutput::Stderr] }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsDetail {
+    Basic,
+    /// With histograms of the time of each gRPC call.
+    Extensive,
+}
+
+/// What the operator wants to see.
+#[derive(Clone, Debug)]
+pub struct Observe {
+    pub metrics: MetricsDetail,
+    /// A slower apply is logged.
+    pub warn_apply_duration: Duration,
+    /// A slower unary request is logged.
+    pub warn_unary_request_duration: Duration,
+    /// `--enable-grpc-gateway`; the JSON gateway is not built yet, so nothing reads it.
+    pub grpc_gateway: bool,
+}

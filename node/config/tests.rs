@@ -1,0 +1,179 @@
+//! Loading as a whole.
+
+use super::table::{FLAGS, Flag, State};
+use super::values::Values;
+use super::*;
+use std::time::Duration;
+
+/// Every flag of etcd 3.7.3 with its default as Go's flag package prints it: the flag set of the server's command,
+/// dumped from the real code by a small Go program.
+const ETCD_FLAGS: &str = include_str!("../../tests/cli/etcd-3.7.3-flags.txt");
+
+fn loaded(args: &[&str], env: &[(&str, &str)], file: &str) -> (Result<Loaded, LoadError>, Report) {
+    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    let surroundings = Surroundings {
+        env: env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        read_file: &|path| match path {
+            "/etc/etcd.yml" => Ok(file.to_owned()),
+            _ => Err(io::Error::from_raw_os_error(2)),
+        },
+        default_host: &|| Ok("192.0.2.7".to_owned()),
+    };
+    let mut report = Report::default();
+    let result = load(&args, &surroundings, &mut report);
+    (result, report)
+}
+
+fn settings(args: &[&str], env: &[(&str, &str)], file: &str) -> Settings {
+    match loaded(args, env, file).0 {
+        Ok(Loaded::Run(settings)) => *settings,
+        other => panic!("no settings: {other:?}"),
+    }
+}
+
+#[test]
+fn the_table_has_every_flag_of_etcd_with_its_default_and_no_other() {
+    let mut names = Vec::new();
+    for line in ETCD_FLAGS.lines().filter(|line| !line.starts_with('#')) {
+        let mut columns = line.split('\t');
+        let (name, default) = (columns.next().unwrap(), columns.nth(1).unwrap_or_default());
+        let flag = Flag::find(name).unwrap_or_else(|| panic!("--{name} is missing"));
+        assert_eq!(flag.default, default, "--{name}");
+        assert!(!matches!(flag.state, State::Alias(_) | State::SetsGate(_)), "--{name}");
+        names.push(name);
+    }
+    assert_eq!(names.len(), 128);
+    for flag in FLAGS {
+        let ours = matches!(flag.state, State::Alias(_) | State::SetsGate(_)) || flag.name.contains("security.");
+        assert!(ours || names.contains(&flag.name), "--{} is not etcd's", flag.name);
+    }
+}
+
+#[test]
+fn rows_of_the_table_are_sound() {
+    let values = Values::defaults();
+    for (at, flag) in FLAGS.iter().enumerate() {
+        assert!(FLAGS[..at].iter().all(|other| other.name != flag.name), "--{} twice", flag.name);
+        match flag.state {
+            State::Alias(of) => {
+                let target = Flag::find(of).unwrap();
+                assert_eq!(target.kind, flag.kind, "--{}", flag.name);
+                assert!(!matches!(target.state, State::Alias(_) | State::SetsGate(_)));
+            }
+            State::SetsGate(gate) => assert!(gates::GATES.iter().any(|spec| spec.name == gate)),
+            _ => {
+                let printed = values.get(flag.name).print();
+                assert!(printed == flag.default || flag.default == "*" || printed == "false", "--{}", flag.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn defaults_are_etcds() {
+    let settings = settings(&[], &[], "");
+    assert_eq!(settings.member.wal_dir().to_str(), Some("default.etcd/member/wal"));
+    assert_eq!(settings.bootstrap.initial_cluster, "default=http://localhost:2380");
+    assert_eq!(settings.urls.listen_client[0].address().to_string(), "127.0.0.1:2379");
+    assert_eq!(settings.raft.election_timeout(), Duration::from_secs(1));
+    assert_eq!(settings.raft.request_timeout(), Duration::from_secs(7));
+    assert_eq!(settings.storage.quota_bytes, Some(2_147_483_648));
+    assert_eq!(settings.limits.max_message_bytes(), 2_097_152);
+    assert_eq!(settings.limits.max_concurrent_streams, u32::MAX);
+    assert_eq!(settings.watch.progress_notify_interval, Duration::from_secs(600));
+    assert_eq!((settings.compaction.batch_limit, settings.compaction.sleep_interval.as_millis()), (1000, 10));
+    assert_eq!(settings.observe.warn_unary_request_duration, Duration::from_millis(300));
+    let ping = settings.keepalive.server_ping.unwrap();
+    assert_eq!((ping.interval.as_secs(), ping.timeout.as_secs()), (7200, 20));
+}
+
+#[test]
+fn the_name_alone_makes_the_cluster_and_the_directory() {
+    let settings = settings(&["--name=abc"], &[], "");
+    assert_eq!(settings.bootstrap.initial_cluster, "abc=http://localhost:2380");
+    assert_eq!(settings.member.data_dir.to_str(), Some("abc.etcd"));
+    assert!(settings.bootstrap.members("abc", &settings.urls.advertise_peer, &|_| Err(String::new())).is_ok());
+}
+
+#[test]
+fn a_listener_without_an_address_is_advertised_by_the_machines() {
+    let args = ["--name=abc", "--listen-peer-urls=http://0.0.0.0:12380"];
+    let settings = settings(&args, &[], "");
+    assert_eq!(url::join(&settings.urls.advertise_peer), "http://192.0.2.7:12380");
+    assert_eq!(settings.bootstrap.initial_cluster, "abc=http://192.0.2.7:12380");
+    assert_eq!(url::join(&settings.urls.advertise_client), "http://localhost:2379");
+}
+
+#[test]
+fn an_election_timeout_counts_in_whole_heartbeats() {
+    let settings = settings(&["--heartbeat-interval=300", "--election-timeout=2000"], &[], "");
+    assert_eq!(settings.raft.election_timeout(), Duration::from_millis(1800));
+}
+
+#[test]
+fn small_values_are_raised_and_zeros_are_defaults() {
+    let args = ["--raft-read-timeout=1s", "--watch-progress-notify-interval=1ms", "--snapshot-count=0"];
+    let (result, report) = loaded(&args, &[], "");
+    let Ok(Loaded::Run(settings)) = result else { panic!("{result:?}") };
+    assert_eq!(settings.raft.peer_read_timeout, Duration::from_secs(5));
+    assert_eq!(settings.watch.progress_notify_interval, Duration::from_millis(100));
+    assert_eq!(settings.raft.snapshot_count, 10_000);
+    let raised = report
+        .notices
+        .iter()
+        .filter(|notice| matches!(notice, Notice::Raised { .. } | Notice::ZeroMeansDefault { .. }));
+    assert_eq!(raised.count(), 3);
+}
+
+#[test]
+fn a_file_beats_flags_and_environment() {
+    let env = [("ETCD_NAME", "env"), ("ETCD_CONFIG_FILE", "/etc/etcd.yml")];
+    let file = "name: file\nlisten-client-urls: http://127.0.0.1:9\n";
+    let settings = settings(&["--name=flag"], &env, file);
+    assert_eq!(settings.member.name, "file");
+    assert_eq!(url::join(&settings.urls.advertise_client), "http://localhost:2379", "the file may leave it out");
+}
+
+#[test]
+fn a_missing_file_is_an_error() {
+    let error = loaded(&["--config-file=/nope"], &[], "").0.unwrap_err();
+    assert_eq!(error.to_string(), "open /nope: no such file or directory");
+}
+
+#[test]
+fn the_log_of_an_error_is_the_one_asked_for() {
+    let (result, report) = loaded(&["--log-format=console", "--election-timeout=0"], &[], "");
+    assert!(result.is_err());
+    assert_eq!(report.log.format, LogFormat::Console);
+}
+
+#[test]
+fn older_names_and_flags_without_effect_are_noted() {
+    let args = ["--experimental-max-learners=2", "--max-snapshots=1", "--v2-deprecation=gone", "--snapshot"];
+    let (result, report) = loaded(&args, &[], "");
+    assert!(result.is_ok());
+    let notices = report.notices;
+    assert!(
+        notices
+            .contains(&Notice::OlderName { given: "experimental-max-learners", instead: "--max-learners".to_owned() })
+    );
+    assert!(notices.contains(&Notice::IgnoredByEtcd { flag: "snapshot" }));
+    assert_eq!(notices.iter().filter(|notice| matches!(notice, Notice::Deprecated { .. })).count(), 2);
+    assert_eq!(notices.iter().filter(|notice| matches!(notice, Notice::NoEffect { .. })).count(), 2);
+}
+
+#[test]
+fn secure_and_unix_listeners_are_refused_until_built() {
+    for (args, said) in [
+        (
+            &["--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://127.0.0.1:1"][..],
+            "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme",
+        ),
+        (
+            &["--listen-peer-urls=unix://localhost:1"],
+            "unix://localhost:1: listening on this scheme is not built yet in Keelstone; use http",
+        ),
+    ] {
+        assert_eq!(loaded(args, &[], "").0.unwrap_err().to_string(), said);
+    }
+}

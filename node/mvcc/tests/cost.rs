@@ -1,0 +1,55 @@
+//! Costs that must stay what they are, compared loosely: by ratio, on whatever machine.
+
+use super::*;
+use std::time::{Duration, Instant};
+
+fn batches(store: &mut Store, batches: usize, mut key: impl FnMut() -> String) -> Duration {
+    let value = Bytes::from(vec![b'v'; 256]);
+    let start = Instant::now();
+    for _ in 0..batches {
+        let mut batch = store.begin().unwrap();
+        for _ in 0..100 {
+            let mut txn = batch.txn();
+            txn.put(bytes(&key()), value.clone(), LeaseId::NONE);
+            txn.finish();
+        }
+        batch.commit(Durability::Volatile).unwrap();
+    }
+    start.elapsed()
+}
+
+#[test]
+fn a_key_with_many_revisions_is_put_and_read_like_any_other() {
+    let mut store = empty();
+    let first = batches(&mut store, 200, || "hot".into());
+    batches(&mut store, 1000, || "hot".into());
+    let last = batches(&mut store, 200, || "hot".into());
+    assert!(last < 4 * first + Duration::from_millis(50), "first {first:?}, last {last:?}");
+    let view = store.views().load();
+    assert_eq!(view.get_at(b"hot", 70_000).unwrap().unwrap().version, 69_999);
+}
+
+#[test]
+fn a_put_in_a_batch_of_a_hundred_takes_microseconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = crate::disk::Disk::create(&crate::disk::RealDisk, &dir.path().join("state")).unwrap();
+    let storage = Storage::create(file, 64 << 20, storage_metrics()).unwrap();
+    let mut store = Store::open(storage, metrics()).unwrap().store;
+    let mut n = 0u64;
+    let mut next = || {
+        n += 1;
+        format!("/registry/pods/{:016x}/{:032}", (n % 100_000).wrapping_mul(0x9e37_79b9_7f4a_7c15), n % 100_000)
+    };
+    let fresh = batches(&mut store, 1000, &mut next);
+    let again = batches(&mut store, 1000, &mut next);
+    let per_put = |time: Duration| time.as_secs_f64() * 1e6 / 100_000.0;
+    println!("{:.2} us a put of a new key, {:.2} us of an old one", per_put(fresh), per_put(again));
+    assert!(per_put(again) < 100.0);
+    let start = Instant::now();
+    store.begin().unwrap().commit(Durability::Durable).unwrap();
+    println!("durable commit after 200 000 puts: {:?}", start.elapsed());
+    let revision = store.revision();
+    let start = Instant::now();
+    compact(&mut store, revision, 1000);
+    println!("compaction of 200 000 rows: {:?}; {:?}", start.elapsed(), store.storage().stats());
+}

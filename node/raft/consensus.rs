@@ -1,0 +1,638 @@
+//! The handle through which the node proposes, reads and asks who leads.
+
+use super::config::openraft_config;
+use super::leadership::Leadership;
+use super::log_store::{LogStore, SharedConfState};
+use super::network::{Identity, PROTOCOL, PeerClients, Purpose, Timing};
+use super::propose::{self, Queued};
+use super::read_index;
+use super::request_id::RequestIds;
+use super::state_machine::{OnApplied, StateMachine};
+use super::types::TypeConfig;
+use super::state_files::StateFiles;
+use crate::apply::{ApplyError, Reply, Waiters, Worker};
+use crate::clock::Clock;
+use crate::lease::Lessor;
+use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
+use crate::wal::Wal;
+use bytes::Bytes;
+use keelstone_proto::etcdserverpb::InternalRaftRequest;
+use keelstone_proto::internal;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
+use openraft::{Raft, RaftMetrics, ServerState};
+use prost::Message;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tonic::{Request, Status};
+
+/// Bounds that come from the operator.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Marshalled bytes of one request.
+    pub max_request_bytes: usize,
+    /// Entries between two snapshots, which is what lets the log be purged.
+    pub snapshot_count: u64,
+    /// Entries kept behind a snapshot for followers that are a little late.
+    pub snapshot_catchup_entries: u64,
+    pub snapshot_timeout: Duration,
+    pub pre_vote: bool,
+}
+
+/// What [`Consensus::start`] connects.
+#[derive(Debug)]
+pub struct Parts {
+    pub identity: Identity,
+    pub timing: Timing,
+    pub limits: Limits,
+    pub clock: Arc<dyn Clock>,
+    pub wal: Wal,
+    pub worker: Worker,
+    /// What the state holds: the last applied entry and the encoded membership.
+    pub applied: (LogPosition, Option<Bytes>),
+    pub state_files: StateFiles,
+    pub waiters: Arc<Waiters>,
+    pub lessor: Arc<Lessor>,
+    pub on_applied: OnApplied,
+}
+
+/// Why a request has no answer of its own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error("no leader")]
+    NoLeader,
+    #[error("timed out")]
+    Timeout,
+    #[error("timed out, possibly due to previous leader failure")]
+    TimeoutLeaderFailed,
+    #[error("timed out, possibly due to connection lost")]
+    TimeoutConnectionLost,
+    #[error("too many requests")]
+    TooManyRequests,
+    #[error("request is too large")]
+    RequestTooLarge,
+    #[error("server stopped")]
+    Stopped,
+    #[error(transparent)]
+    Refused(#[from] ApplyError),
+}
+
+/// What a leader says of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseAnswer {
+    NotFound,
+    Found {
+        /// Whole seconds left.
+        ttl_secs: i64,
+        granted_ttl_secs: i64,
+        keys: Vec<Bytes>,
+    },
+}
+
+/// Where this member stands. Indexes are from 1; zero is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RaftStatus {
+    pub term: u64,
+    pub committed: u64,
+    pub applied: u64,
+    /// Last entry in this member's log.
+    pub last_log: u64,
+    pub leader: Option<MemberId>,
+    pub is_learner: bool,
+}
+
+/// A member's part in the cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Consensus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    identity: Identity,
+    timing: Timing,
+    max_request_bytes: usize,
+    /// Receiving a snapshot fills a disk: one at a time.
+    snapshot_slot: Semaphore,
+    raft: Raft<TypeConfig, StateMachine>,
+    wal: Wal,
+    worker: Worker,
+    state_files: Arc<StateFiles>,
+    waiters: Arc<Waiters>,
+    lessor: Arc<Lessor>,
+    clock: Arc<dyn Clock>,
+    leadership: Leadership,
+    leader: watch::Receiver<Option<MemberId>>,
+    peers: PeerClients,
+    request_ids: RequestIds,
+    proposals: mpsc::Sender<Queued>,
+    reads: mpsc::Sender<read_index::Waiting>,
+    counters: Counters,
+}
+
+/// Counted here, exposed by `metrics`.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub slow_read_indexes: AtomicU64,
+    pub failed_read_indexes: AtomicU64,
+    pub failed_proposals: AtomicU64,
+    pub pending_proposals: AtomicU64,
+    pub leader_changes: AtomicU64,
+    /// When the present leader was first seen, in ticks; zero: never.
+    leader_since: AtomicU64,
+}
+
+impl std::fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consensus").field("identity", &self.inner.identity).finish_non_exhaustive()
+    }
+}
+
+/// A started member and the tasks behind it.
+#[derive(Debug)]
+pub struct RunningConsensus {
+    pub consensus: Consensus,
+    tasks: JoinSet<()>,
+}
+
+/// Commits that may wait to be applied before new writes are refused (etcd's maxGapBetweenApplyAndCommitIndex).
+const MAX_APPLY_GAP: u64 = 5_000;
+
+impl Consensus {
+    /// Opens the member on its log and state and lets it take part.
+    ///
+    /// # Errors
+    /// The settings contradict each other, or log and state do not fit together.
+    pub async fn start(parts: Parts) -> anyhow::Result<RunningConsensus> {
+        let config = openraft_config(parts.timing, &parts.limits)?;
+        let conf_state = SharedConfState::default();
+        let log_store = LogStore::new(parts.wal.clone(), Arc::clone(&conf_state));
+        let state_files = Arc::new(parts.state_files);
+        let state_machine = StateMachine::new(
+            parts.worker.clone(),
+            Arc::clone(&parts.waiters),
+            parts.on_applied.clone(),
+            conf_state,
+            Arc::clone(&state_files),
+            parts.applied,
+        );
+        let peers = PeerClients::new(parts.identity, parts.timing);
+        let raft =
+            Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
+        let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
+        let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);
+        let (leader_known, leader) = watch::channel(None);
+        let inner = Inner {
+            identity: parts.identity,
+            timing: parts.timing,
+            max_request_bytes: parts.limits.max_request_bytes,
+            snapshot_slot: Semaphore::new(1),
+            wal: parts.wal,
+            worker: parts.worker,
+            state_files,
+            waiters: parts.waiters,
+            lessor: parts.lessor,
+            leadership: Leadership::new(
+                parts.identity.member,
+                parts.timing.election,
+                Arc::clone(&parts.clock),
+            ),
+            request_ids: RequestIds::new(parts.identity.member, parts.clock.wall()),
+            clock: parts.clock,
+            leader,
+            peers,
+            proposals,
+            reads,
+            counters: Counters::default(),
+            raft,
+        };
+        let consensus = Consensus { inner: Arc::new(inner) };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(propose::run(consensus.clone(), proposal_queue));
+        tasks.spawn(read_index::run(consensus.clone(), read_queue));
+        tasks.spawn(consensus.clone().follow_leadership(leader_known));
+        consensus.inner.raft.run();
+        if consensus.is_single_voter() {
+            // Nobody else can lead: there is nothing to wait for.
+            consensus.inner.raft.trigger().elect(false).await?;
+        }
+        Ok(RunningConsensus { consensus, tasks })
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.inner.identity
+    }
+
+    pub fn member_id(&self) -> MemberId {
+        self.inner.identity.member
+    }
+
+    pub fn cluster_id(&self) -> ClusterId {
+        self.inner.identity.cluster
+    }
+
+    pub fn timing(&self) -> Timing {
+        self.inner.timing
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// How long a request may take here: 5 s and two election timeouts, as etcd's.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + self.inner.timing.election * 2
+    }
+
+    /// Puts a request into the log and waits until this member has applied it. `header.id` is set here.
+    ///
+    /// # Errors
+    /// `Refused` is the answer of apply. After a `Timeout…` the request may still be applied.
+    pub async fn propose(&self, mut request: InternalRaftRequest) -> Result<Reply, RequestError> {
+        let status = self.status();
+        if status.committed.saturating_sub(status.applied) > MAX_APPLY_GAP {
+            return Err(RequestError::TooManyRequests);
+        }
+        let id = self.inner.request_ids.next();
+        request.header.get_or_insert_default().id = id;
+        let data = Bytes::from(request.encode_to_vec());
+        if data.len() > self.inner.max_request_bytes {
+            return Err(RequestError::RequestTooLarge);
+        }
+        let started = self.inner.clock.now();
+        let reply = self.inner.waiters.register(id);
+        self.inner.counters.pending_proposals.fetch_add(1, Ordering::Relaxed);
+        let answer = self.await_reply(Queued { id, data }, reply).await;
+        self.inner.counters.pending_proposals.fetch_sub(1, Ordering::Relaxed);
+        match answer {
+            Some(Ok(reply)) => Ok(reply),
+            Some(Err(error)) => Err(error),
+            None => {
+                self.inner.waiters.forget(id);
+                self.inner.counters.failed_proposals.fetch_add(1, Ordering::Relaxed);
+                Err(self.timeout_reason(started))
+            }
+        }
+    }
+
+    async fn await_reply(
+        &self,
+        queued: Queued,
+        reply: oneshot::Receiver<Result<Reply, ApplyError>>,
+    ) -> Option<Result<Reply, RequestError>> {
+        let id = queued.id;
+        match self.inner.proposals.try_send(queued) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.inner.waiters.forget(id);
+                return Some(Err(RequestError::TooManyRequests));
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Some(Err(RequestError::Stopped)),
+        }
+        match tokio::time::timeout(self.request_timeout(), reply).await {
+            Ok(Ok(Ok(reply))) => Some(Ok(reply)),
+            Ok(Ok(Err(refused))) => Some(Err(refused.into())),
+            Ok(Err(_closed)) => Some(Err(RequestError::Stopped)),
+            Err(_elapsed) => None,
+        }
+    }
+
+    /// etcd tells a client whether its wait may be due to a leader that was lost meanwhile.
+    fn timeout_reason(&self, started: crate::clock::Ticks) -> RequestError {
+        let since = self.inner.counters.leader_since.load(Ordering::Relaxed);
+        let lost_before = since.saturating_sub(2 * self.inner.timing.election.as_millis() as u64);
+        if since > 0 && started.0 > lost_before && started.0 < since {
+            return RequestError::TimeoutLeaderFailed;
+        }
+        match self.leader() {
+            None => RequestError::Timeout,
+            Some(_) if self.raft_leader().is_some() && !self.is_leader() && self.leader().is_none() => {
+                RequestError::TimeoutConnectionLost
+            }
+            Some(_) => RequestError::Timeout,
+        }
+    }
+
+    /// Waits until this member has applied all that was committed in the cluster when the call began.
+    ///
+    /// # Errors
+    /// `NoLeader` if none is found within an election timeout; `Timeout`.
+    pub async fn read_index(&self) -> Result<(), RequestError> {
+        let (done, answer) = oneshot::channel();
+        self.inner.reads.send(done).await.map_err(|_| RequestError::Stopped)?;
+        match tokio::time::timeout(self.request_timeout(), answer).await {
+            Ok(answer) => answer.map_err(|_| RequestError::Stopped)?,
+            Err(_elapsed) => Err(RequestError::Timeout),
+        }
+    }
+
+    /// Waits until this member has applied `index`.
+    pub async fn await_applied(&self, index: u64) -> Result<(), RequestError> {
+        let mut applied = self.applied_watch();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        match tokio::time::timeout(self.request_timeout(), reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_closed)) => Err(RequestError::Stopped),
+            Err(_elapsed) => Err(RequestError::Timeout),
+        }
+    }
+
+    /// The one answer to "is there a leader" (DESIGN D2).
+    pub fn leader(&self) -> Option<MemberId> {
+        let metrics = self.inner.raft.metrics();
+        self.inner.leadership.leader(&metrics.borrow_watched())
+    }
+
+    /// Follows [`Self::leader`], a heartbeat late at most.
+    pub fn leader_watch(&self) -> watch::Receiver<Option<MemberId>> {
+        self.inner.leader.clone()
+    }
+
+    /// True on the leader while a quorum answers it.
+    pub fn leads(&self) -> bool {
+        let metrics = self.inner.raft.metrics();
+        self.inner.leadership.leads(&metrics.borrow_watched())
+    }
+
+    pub fn status(&self) -> RaftStatus {
+        let watched = self.inner.raft.metrics();
+        let metrics = watched.borrow_watched();
+        let committed = metrics.local_committed.as_ref().map_or(0, |id| id.index() + 1);
+        let applied = *self.inner.worker.applied().borrow();
+        let voter = metrics.membership_config.membership().voter_ids().any(|id| id == self.member_id().0);
+        RaftStatus {
+            term: metrics.current_term,
+            committed: committed.max(applied),
+            applied,
+            last_log: metrics.last_log_index.map_or(0, |index| index + 1),
+            leader: self.inner.leadership.leader(&metrics),
+            is_learner: !voter,
+        }
+    }
+
+    pub(super) fn raft(&self) -> &Raft<TypeConfig, StateMachine> {
+        &self.inner.raft
+    }
+
+    pub(super) fn metrics(&self) -> RaftMetrics<TypeConfig> {
+        self.inner.raft.metrics().borrow_watched().clone()
+    }
+
+    /// openraft's own idea, which may be stale: good for choosing a way, not for a promise.
+    pub(super) fn is_leader(&self) -> bool {
+        self.inner.raft.metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    fn raft_leader(&self) -> Option<u64> {
+        self.inner.raft.metrics().borrow_watched().current_leader
+    }
+
+    fn is_single_voter(&self) -> bool {
+        let watched = self.inner.raft.metrics();
+        let metrics = watched.borrow_watched();
+        let mut voters = metrics.membership_config.membership().voter_ids();
+        voters.next() == Some(self.member_id().0) && voters.next().is_none()
+    }
+
+    pub(super) fn is_awaited(&self, request_id: u64) -> bool {
+        self.inner.waiters.is_waiting(request_id)
+    }
+
+    pub(super) fn applied_watch(&self) -> watch::Receiver<u64> {
+        self.inner.worker.applied()
+    }
+
+    pub(super) fn heard_from_leader(&self, leader: MemberId) {
+        self.inner.leadership.heard_from(leader);
+    }
+
+    pub(super) fn state_files(&self) -> &StateFiles {
+        &self.inner.state_files
+    }
+
+    pub(super) fn snapshot_slot(&self) -> &Semaphore {
+        &self.inner.snapshot_slot
+    }
+
+    pub(super) fn count_slow_read_index(&self) {
+        self.inner.counters.slow_read_indexes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_failed_read_index(&self) {
+        self.inner.counters.failed_read_indexes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// `Unavailable` if the member is unknown or has no usable URL.
+    pub(super) fn peer_client(&self, to: MemberId, purpose: Purpose) -> Result<super::network::Client, Status> {
+        let watched = self.inner.raft.metrics();
+        let metrics = watched.borrow_watched();
+        let peer = metrics.membership_config.membership().get_node(&to.0);
+        let urls = &peer.ok_or_else(|| Status::unavailable("unknown member"))?.urls;
+        self.inner.peers.client(to, urls, purpose)
+    }
+
+    /// Waits up to an election timeout for a leader to be known.
+    pub(super) async fn await_leader(&self) -> Result<MemberId, tokio::time::error::Elapsed> {
+        let mut leader = self.leader_watch();
+        let known = async {
+            let found = leader.wait_for(Option::is_some).await.map(|found| *found);
+            match found {
+                Ok(found) => found.unwrap_or_default(),
+                // The node is ending; the caller's deadline ends the wait.
+                Err(_closed) => std::future::pending().await,
+            }
+        };
+        tokio::time::timeout(self.inner.timing.election, known).await
+    }
+
+    /// Waits for the next change of the known leader, or one heartbeat.
+    pub(super) async fn leader_change(&self) {
+        let mut leader = self.leader_watch();
+        leader.mark_unchanged();
+        // Only a hint to try again: both outcomes are fine.
+        tokio::time::timeout(self.inner.timing.heartbeat, leader.changed()).await.ok();
+    }
+
+    /// Publishes who leads, and tells the lessor when this member begins or ceases to.
+    async fn follow_leadership(self, known: watch::Sender<Option<MemberId>>) {
+        let mut server = self.inner.raft.server_metrics();
+        let period = (self.inner.timing.heartbeat / 2).max(Duration::from_millis(5));
+        let mut primary_term = None;
+        loop {
+            // Silence has no event, so the clock asks too.
+            if let Ok(Err(_ended)) = tokio::time::timeout(period, server.changed()).await {
+                return;
+            }
+            let metrics = self.metrics();
+            let leader = self.inner.leadership.leader(&metrics);
+            let changed = known.send_if_modified(|before| {
+                let changed = *before != leader;
+                *before = leader;
+                changed
+            });
+            if changed && leader.is_some() {
+                self.inner.counters.leader_changes.fetch_add(1, Ordering::Relaxed);
+                self.inner.counters.leader_since.store(self.inner.clock.now().0.max(1), Ordering::Relaxed);
+            }
+            let leads_in = (metrics.state == ServerState::Leader).then_some(metrics.current_term);
+            if leads_in != primary_term {
+                match leads_in {
+                    Some(_) => self.inner.lessor.promote(self.inner.clock.now(), self.inner.timing.election),
+                    None => self.inner.lessor.demote(),
+                }
+                primary_term = leads_in;
+            }
+        }
+    }
+
+    pub(super) fn info(&self) -> internal::PeerInfoResponse {
+        let status = self.status();
+        internal::PeerInfoResponse {
+            member_id: self.member_id().0,
+            cluster_id: self.cluster_id().0,
+            protocol: PROTOCOL,
+            version: crate::ETCD_VERSION.to_owned(),
+            leader: status.leader.unwrap_or_default().0,
+            term: status.term,
+            applied: status.applied,
+            last_log: status.last_log,
+        }
+    }
+
+    /// Asks every other member for its version. None for those that do not answer.
+    pub async fn member_versions(&self) -> Vec<Option<String>> {
+        let metrics = self.metrics();
+        let others = metrics.membership_config.membership().nodes().map(|(id, _)| MemberId(*id));
+        let asked = others.filter(|id| *id != self.member_id()).map(|id| async move {
+            let mut client = self.peer_client(id, Purpose::Forward).ok()?;
+            let mut request = Request::new(internal::PeerInfoRequest {});
+            request.set_timeout(self.inner.timing.election);
+            Some(client.info(request).await.ok()?.into_inner().version)
+        });
+        futures_util::future::join_all(asked).await
+    }
+
+    /// The last entry of the log of this member.
+    pub fn last_log(&self) -> LogPosition {
+        self.inner.wal.last()
+    }
+
+    pub(super) fn lessor(&self) -> &Lessor {
+        &self.inner.lessor
+    }
+
+    pub(super) fn now(&self) -> crate::clock::Ticks {
+        self.inner.clock.now()
+    }
+}
+
+impl RunningConsensus {
+    /// Stops taking part. What was accepted but not applied stays in the log.
+    ///
+    /// # Errors
+    /// The core had ended before, by an error of log or state.
+    pub async fn stop(mut self) -> Result<(), Fatal<TypeConfig>> {
+        let stopped = self.consensus.inner.raft.shutdown().await;
+        self.tasks.shutdown().await;
+        stopped.map_err(|_| Fatal::Panicked)
+    }
+
+    /// Resolves when the core has ended by itself: an error of the disk, which ends the process (DESIGN D9).
+    pub async fn ended(&self) {
+        let mut metrics = self.consensus.inner.raft.metrics();
+        loop {
+            if metrics.borrow_watched().running_state.is_err() || metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// For requests that name a lease: the leader's memory has its deadline.
+impl Consensus {
+    /// Renews a lease through the leader.
+    ///
+    /// # Errors
+    /// `NoLeader`, `Timeout`.
+    pub async fn lease_renew(&self, id: LeaseId) -> Result<LeaseAnswer, RequestError> {
+        self.ask_lease(|consensus| async move {
+            if consensus.is_leader() {
+                return lease_renewed(consensus.leader_lease_renew(id).await);
+            }
+            let mut client = consensus.leader_client().await?;
+            let mut request = Request::new(internal::LeaseRenewRequest { id: id.0 });
+            request.set_timeout(consensus.request_timeout());
+            lease_renewed(client.lease_renew(request).await.ok()?.into_inner())
+        })
+        .await
+    }
+
+    /// # Errors
+    /// `NoLeader`, `Timeout`.
+    pub async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<LeaseAnswer, RequestError> {
+        self.ask_lease(|consensus| async move {
+            if consensus.is_leader() {
+                return lease_found(consensus.leader_lease_time_to_live(id, keys));
+            }
+            let mut client = consensus.leader_client().await?;
+            let mut request = Request::new(internal::LeaseTimeToLiveRequest { id: id.0, keys });
+            request.set_timeout(consensus.request_timeout());
+            lease_found(client.lease_time_to_live(request).await.ok()?.into_inner())
+        })
+        .await
+    }
+
+    /// Tries until the leader answers or the request's time is over.
+    async fn ask_lease<F, A>(&self, ask: F) -> Result<LeaseAnswer, RequestError>
+    where
+        F: Fn(Consensus) -> A,
+        A: Future<Output = Option<LeaseAnswer>>,
+    {
+        let deadline = tokio::time::Instant::now() + self.request_timeout();
+        loop {
+            if let Some(answer) = ask(self.clone()).await {
+                return Ok(answer);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(RequestError::Timeout);
+            }
+            if self.leader().is_none() {
+                self.await_leader().await.map_err(|_| RequestError::NoLeader)?;
+            } else {
+                self.leader_change().await;
+            }
+        }
+    }
+
+    async fn leader_client(&self) -> Option<super::network::Client> {
+        let leader = self.leader()?;
+        self.peer_client(leader, Purpose::Forward).ok()
+    }
+}
+
+fn lease_renewed(response: internal::LeaseRenewResponse) -> Option<LeaseAnswer> {
+    match response {
+        _ if response.not_leader => None,
+        _ if response.not_found => Some(LeaseAnswer::NotFound),
+        _ => Some(LeaseAnswer::Found {
+            ttl_secs: response.ttl,
+            granted_ttl_secs: response.ttl,
+            keys: Vec::new(),
+        }),
+    }
+}
+
+fn lease_found(response: internal::LeaseTimeToLiveResponse) -> Option<LeaseAnswer> {
+    match response {
+        _ if response.not_leader => None,
+        _ if response.not_found => Some(LeaseAnswer::NotFound),
+        _ => Some(LeaseAnswer::Found {
+            ttl_secs: response.ttl,
+            granted_ttl_secs: response.granted_ttl,
+            keys: response.keys,
+        }),
+    }
+}

@@ -1,0 +1,305 @@
+//! The calling side: one lazily connected channel per peer and purpose, and openraft's network trait over it.
+
+use super::convert;
+use super::snapshot::send_snapshot;
+use super::{CLUSTER_HEADER, FROM_HEADER, Identity, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
+use crate::raft::snapshot::SnapshotSource;
+use crate::raft::types::{Peer, TypeConfig, Vote};
+use crate::types::MemberId;
+use futures_util::{Stream, StreamExt};
+use keelstone_proto::internal::peer_client::PeerClient;
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::SnapshotOf;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+/// What a connection carries. They are kept apart so that a snapshot or a large append never delays a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Log entries and votes.
+    Replication,
+    /// Liveness probes.
+    Heartbeat,
+    Snapshot,
+    /// Requests of clients, handed to the leader.
+    Forward,
+}
+
+/// Deadlines of peer connections, from etcd's heartbeat and election settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    pub heartbeat: Duration,
+    pub election: Duration,
+}
+
+pub type Client = PeerClient<InterceptedService<Channel, Introduce>>;
+
+/// Writes who calls whom on every call.
+#[derive(Clone, Debug)]
+pub struct Introduce {
+    cluster: MetadataValue<Ascii>,
+    from: MetadataValue<Ascii>,
+    to: MetadataValue<Ascii>,
+    protocol: MetadataValue<Ascii>,
+}
+
+impl Interceptor for Introduce {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        metadata.insert(CLUSTER_HEADER, self.cluster.clone());
+        metadata.insert(FROM_HEADER, self.from.clone());
+        metadata.insert(TO_HEADER, self.to.clone());
+        metadata.insert(PROTOCOL_HEADER, self.protocol.clone());
+        Ok(request)
+    }
+}
+
+/// All connections to peers, made when first used. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PeerClients {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    identity: Identity,
+    timing: Timing,
+    channels: Mutex<HashMap<(MemberId, Purpose), (Vec<String>, Channel)>>,
+}
+
+impl PeerClients {
+    pub fn new(identity: Identity, timing: Timing) -> Self {
+        Self { shared: Arc::new(Shared { identity, timing, channels: Mutex::new(HashMap::new()) }) }
+    }
+
+    pub fn timing(&self) -> Timing {
+        self.shared.timing
+    }
+
+    /// A client of `to`; nothing is sent yet.
+    ///
+    /// # Errors
+    /// `Unavailable` if none of the URLs can be used.
+    pub fn client(&self, to: MemberId, urls: &[String], purpose: Purpose) -> Result<Client, Status> {
+        let channel = self.channel(to, urls, purpose)?;
+        let identity = self.shared.identity;
+        let introduce = Introduce {
+            cluster: MetadataValue::from(identity.cluster.0),
+            from: MetadataValue::from(identity.member.0),
+            to: MetadataValue::from(to.0),
+            protocol: MetadataValue::from(PROTOCOL),
+        };
+        let limit = usize::MAX;
+        Ok(PeerClient::with_interceptor(channel, introduce)
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(limit))
+    }
+
+    fn channel(&self, to: MemberId, urls: &[String], purpose: Purpose) -> Result<Channel, Status> {
+        let mut channels = self.shared.channels.lock().expect("no holder of this lock panics");
+        if let Some((known, channel)) = channels.get(&(to, purpose))
+            && known == urls
+        {
+            return Ok(channel.clone());
+        }
+        let Timing { heartbeat, election } = self.shared.timing;
+        let mut endpoints = Vec::new();
+        for url in urls {
+            let endpoint = Endpoint::from_shared(url.clone())
+                .map_err(|error| Status::unavailable(format!("peer URL {url}: {error}")))?;
+            // A peer that went away without a word (a cut cable, a stopped process) is noticed within an
+            // election timeout by unanswered pings.
+            endpoints.push(
+                endpoint
+                    .connect_timeout(election)
+                    .tcp_nodelay(true)
+                    .http2_keep_alive_interval(heartbeat.max(Duration::from_millis(50)) * 2)
+                    .keep_alive_timeout(election)
+                    .keep_alive_while_idle(true)
+                    .initial_stream_window_size(WINDOW_BYTES)
+                    .initial_connection_window_size(WINDOW_BYTES),
+            );
+        }
+        let channel = match endpoints.as_slice() {
+            [] => return Err(Status::unavailable("peer without a URL")),
+            [one] => one.connect_lazy(),
+            _ => Channel::balance_list(endpoints.into_iter()),
+        };
+        channels.insert((to, purpose), (urls.to_vec(), channel.clone()));
+        Ok(channel)
+    }
+}
+
+/// Flow-control window of a peer connection: one full append (2 MiB) never waits for an update.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+impl RaftNetworkFactory<TypeConfig> for PeerClients {
+    type Network = PeerNetwork;
+
+    async fn new_client(&mut self, target: u64, node: &Peer) -> PeerNetwork {
+        PeerNetwork::new(self.clone(), target, node, Purpose::Replication)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Peer) -> PeerNetwork {
+        PeerNetwork::new(self.clone(), target, node, Purpose::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &Peer) -> PeerNetwork {
+        PeerNetwork::new(self.clone(), target, node, Purpose::Snapshot)
+    }
+}
+
+/// openraft's way to one peer.
+#[derive(Debug)]
+pub struct PeerNetwork {
+    clients: PeerClients,
+    target: MemberId,
+    urls: Vec<String>,
+    purpose: Purpose,
+}
+
+impl PeerNetwork {
+    fn new(clients: PeerClients, target: u64, node: &Peer, purpose: Purpose) -> Self {
+        Self { clients, target: MemberId(target), urls: node.urls.clone(), purpose }
+    }
+
+    fn client(&self) -> Result<Client, RPCError<TypeConfig>> {
+        self.clients.client(self.target, &self.urls, self.purpose).map_err(|status| unreachable(&status))
+    }
+}
+
+/// The call did not arrive, as far as we know; openraft backs off.
+fn unreachable(status: &Status) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::new(status))
+}
+
+fn failed(status: &Status) -> RPCError<TypeConfig> {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded => unreachable(status),
+        _ => RPCError::Network(NetworkError::new(status)),
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for PeerNetwork {
+    type SnapshotData = SnapshotSource;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let one = futures_util::stream::iter([rpc]);
+        let mut answers = self.stream_append(one, option).await?;
+        match answers.next().await {
+            Some(answer) => Ok(answer?.into()),
+            None => Err(unreachable(&Status::unavailable("no answer to an append"))),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + openraft::OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let mut client = self.client()?;
+            let requests = input.map(|request| convert::append_to_proto(&request));
+            // The answer's headers come at once, so this bounds the set-up only; afterwards the pings of the
+            // connection find a peer that has gone.
+            let set_up = tokio::time::timeout(option.soft_ttl(), client.append(requests)).await;
+            let answers = match set_up {
+                Ok(Ok(response)) => response.into_inner(),
+                Ok(Err(status)) => return Err(failed(&status)),
+                Err(_) => return Err(unreachable(&Status::deadline_exceeded("append stream set-up"))),
+            };
+            let answers = answers.map(|answer| {
+                let answer = answer.map_err(|status| failed(&status))?;
+                convert::append_result_from_proto(answer).map_err(|status| failed(&status))
+            });
+            Ok(Box::pin(answers) as BoxStream<'s, _>)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask_vote(&rpc, false, option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask_vote(&rpc, true, option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotSource>,
+        cancel: impl Future<Output = ReplicationClosed> + openraft::OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let client = self.client().map_err(|_| {
+            StreamingError::Unreachable(Unreachable::new(&Status::unavailable("snapshot: peer has no usable URL")))
+        })?;
+        tokio::select! {
+            sent = send_snapshot(client, vote, snapshot) => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Err(status) => Err(StreamingError::Unreachable(Unreachable::new(&status))),
+            },
+            closed = cancel => Err(StreamingError::Closed(closed)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut client = self.client()?;
+        let mut request = Request::new(convert::transfer_to_proto(&req));
+        request.set_timeout(option.hard_ttl());
+        client.transfer_leader(request).await.map_err(|status| failed(&status))?;
+        Ok(Ok(()))
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let delay = self.clients.timing().heartbeat;
+        Some(Backoff::new(std::iter::repeat(delay)))
+    }
+}
+
+impl PeerNetwork {
+    async fn ask_vote(
+        &self,
+        rpc: &VoteRequest<TypeConfig>,
+        pre_vote: bool,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut client = self.client()?;
+        let mut request = Request::new(convert::vote_request_to_proto(rpc, pre_vote));
+        request.set_timeout(option.hard_ttl());
+        let response = client.vote(request).await.map_err(|status| failed(&status))?;
+        convert::vote_response_from_proto(&response.into_inner()).map_err(|status| failed(&status))
+    }
+}

@@ -1,0 +1,28 @@
+//! Peer traffic: our own messages over one gRPC connection per peer and purpose. Every call says which cluster
+//! it belongs to, whom it comes from and whom it means, and in which version of the protocol; the receiver
+//! refuses a call that is not for it (an address that was given to another member, another cluster).
+
+mod client;
+mod convert;
+mod server;
+mod snapshot;
+
+pub use client::{Client, PeerClients, Purpose, Timing};
+pub use server::PeerService;
+
+use crate::types::{ClusterId, MemberId};
+
+/// The version of the messages in `proto/internal`. A member refuses callers whose version it cannot serve.
+pub const PROTOCOL: u32 = 1;
+
+const CLUSTER_HEADER: &str = "keelstone-cluster";
+const FROM_HEADER: &str = "keelstone-from";
+const TO_HEADER: &str = "keelstone-to";
+const PROTOCOL_HEADER: &str = "keelstone-protocol";
+
+/// Who this member is to its peers.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    pub cluster: ClusterId,
+    pub member: MemberId,
+}

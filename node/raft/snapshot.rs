@@ -1,0 +1,62 @@
+//! Snapshots of the state machine: a pinned version of the state on the sender, a finished file on the receiver.
+//! Taking one costs a durable commit and no copy; apply goes on meanwhile.
+
+use super::types::{self, DecodeError, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::apply::{StateSnapshot, Worker};
+use crate::storage::Storage;
+use openraft::RaftSnapshotBuilder;
+use openraft::type_config::alias::SnapshotOf;
+use std::io;
+use std::path::PathBuf;
+
+/// What openraft passes on, without looking inside.
+#[derive(Debug)]
+pub enum SnapshotSource {
+    /// To send.
+    Pinned(StateSnapshot),
+    /// To install.
+    Received(ReceivedState),
+}
+
+/// A state file that is whole and durable, not yet in the place of the old one.
+#[derive(Debug)]
+pub struct ReceivedState {
+    pub path: PathBuf,
+    pub storage: Storage,
+}
+
+pub type Snapshot = SnapshotOf<TypeConfig, SnapshotSource>;
+
+/// Takes snapshots through the apply thread.
+#[derive(Clone, Debug)]
+pub struct SnapshotBuilder {
+    worker: Worker,
+}
+
+impl SnapshotBuilder {
+    pub fn new(worker: Worker) -> Self {
+        Self { worker }
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotSource;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let state = self.worker.snapshot().await.map_err(io::Error::other)?;
+        let meta = meta_of(&state).map_err(io::Error::other)?;
+        Ok(Snapshot { meta, snapshot: SnapshotSource::Pinned(state) })
+    }
+}
+
+fn meta_of(state: &StateSnapshot) -> Result<SnapshotMeta, DecodeError> {
+    Ok(SnapshotMeta {
+        last_log_id: types::log_id(state.applied),
+        last_membership: stored_membership(state.membership.as_ref().map(AsRef::as_ref))?,
+    })
+}
+
+/// The membership row of the state; none before the first membership entry is applied.
+pub fn stored_membership(row: Option<&[u8]>) -> Result<StoredMembership, DecodeError> {
+    row.map_or_else(|| Ok(StoredMembership::default()), types::stored_membership_from_bytes)
+}

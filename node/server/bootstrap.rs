@@ -1,0 +1,168 @@
+//! What is on the disk decides how a member starts: new, or again. Nothing is served before this is done.
+
+use crate::cluster::{self, InitialCluster, Member};
+use crate::config::{ClusterState, Settings, Url};
+use crate::disk::{Disk, DiskLock};
+use crate::raft::{Identity, bootstrap_log};
+use crate::storage::{self, Storage};
+use crate::types::{ClusterId, MemberId};
+use crate::wal::{self, Opened, Wal};
+use anyhow::{Context, bail};
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The state file, beside etcd's own folders.
+pub const STATE_FILE: &str = "state.redb";
+/// Held by the one process that uses the directory.
+const LOCK_FILE: &str = "keelstone.lock";
+
+/// A data directory, locked and read.
+#[derive(Debug)]
+pub struct Ground {
+    pub identity: Identity,
+    pub wal: Wal,
+    pub storage: Storage,
+    pub state_path: PathBuf,
+    /// Last entry of the log as found: nothing is served before it is applied, or cut off by a leader.
+    pub last_index: u64,
+    /// Dropped last.
+    pub lock: Box<dyn DiskLock>,
+}
+
+/// What opening needs besides the settings.
+#[derive(Debug)]
+pub struct Tools {
+    pub disk: Arc<dyn Disk>,
+    pub wal_metrics: wal::Metrics,
+    pub storage_metrics: storage::Metrics,
+    pub cache_bytes: usize,
+}
+
+/// Locks the data directory, makes a log and a state if there are none, and opens both.
+///
+/// # Errors
+/// Another process has the directory; it belongs to etcd; log or state is damaged or missing.
+pub fn open(settings: &Settings, tools: &Tools, on_fatal: wal::OnFatal) -> anyhow::Result<Ground> {
+    let disk = tools.disk.as_ref();
+    let member_dir = settings.member.member_dir();
+    let wal_dir = settings.member.wal_dir();
+    create_private_dir(disk, &member_dir)?;
+    let lock = lock(disk, &member_dir)?;
+    let state_path = member_dir.join(STATE_FILE);
+    let has_log = wal::exists(disk, &wal_dir)?;
+    let has_state = disk.exists(&state_path)?;
+    if !has_state && disk.exists(&member_dir.join("snap").join("db"))? {
+        bail!(
+            "{} was left by etcd: taking over its data is not built yet in Keelstone; start with an empty data directory",
+            member_dir.display()
+        );
+    }
+    if has_state && !has_log {
+        bail!("{} has a state but no log in {}: the log was lost", state_path.display(), wal_dir.display());
+    }
+    if !has_log {
+        create_log(settings, tools, &wal_dir)?;
+    }
+    let (wal, opened) = Wal::open(
+        Arc::clone(&tools.disk),
+        &wal_dir,
+        wal_settings(settings),
+        tools.wal_metrics.clone(),
+        on_fatal,
+    )
+    .with_context(|| format!("open log in {}", wal_dir.display()))?;
+    let storage = open_state(tools, &state_path, has_state, &wal)?;
+    let Opened { identity, last, .. } = opened;
+    let identity = Identity { cluster: ClusterId(identity.cluster_id), member: MemberId(identity.node_id) };
+    Ok(Ground { identity, wal, storage, state_path, last_index: last.index, lock })
+}
+
+fn wal_settings(settings: &Settings) -> wal::Settings {
+    wal::Settings { max_wals: settings.storage.max_wals, ..wal::Settings::default() }
+}
+
+fn create_private_dir(disk: &dyn Disk, dir: &Path) -> anyhow::Result<()> {
+    disk.create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    for made in [Some(dir), dir.parent(), dir.parent().and_then(Path::parent)].into_iter().flatten() {
+        let made = if made.as_os_str().is_empty() { Path::new(".") } else { made };
+        disk.sync_dir(made).with_context(|| format!("sync {}", made.display()))?;
+    }
+    Ok(())
+}
+
+fn lock(disk: &dyn Disk, member_dir: &Path) -> anyhow::Result<Box<dyn DiskLock>> {
+    let path = member_dir.join(LOCK_FILE);
+    match disk.lock(&path) {
+        Ok(lock) => Ok(lock),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            bail!("data directory {} is in use by another process", member_dir.display())
+        }
+        Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
+    }
+}
+
+fn create_log(settings: &Settings, tools: &Tools, wal_dir: &Path) -> anyhow::Result<()> {
+    if settings.bootstrap.state == ClusterState::Existing {
+        bail!("--initial-cluster-state=existing without a log: joining a running cluster is not built yet in Keelstone");
+    }
+    let members = initial_members(settings)?;
+    let local = members.iter().find(|member| member.name == settings.member.name);
+    let local = local.with_context(|| {
+        format!("couldn't find local name {:?} in the initial cluster configuration", settings.member.name)
+    })?;
+    let identity = wal::Identity {
+        node_id: local.id.0,
+        cluster_id: cluster::cluster_id(members.iter().map(|member| member.id)).0,
+    };
+    tracing::info!(
+        "local-member-id" = %local.id,
+        "cluster-id" = %ClusterId(identity.cluster_id),
+        "starting local member"
+    );
+    // The name belongs to the attributes that each member publishes once it runs.
+    let unnamed: Vec<Member> = members.iter().map(|m| Member { name: String::new(), ..m.clone() }).collect();
+    let (entries, hard_state) = bootstrap_log(&unnamed);
+    wal::create(tools.disk.as_ref(), wal_dir, identity, &entries, hard_state)
+        .with_context(|| format!("create log in {}", wal_dir.display()))
+}
+
+fn initial_members(settings: &Settings) -> anyhow::Result<Vec<Member>> {
+    settings.bootstrap.members(&settings.member.name, &settings.urls.advertise_peer, &resolve)?;
+    let cluster = InitialCluster::parse(&settings.bootstrap.initial_cluster)?;
+    Ok(cluster.members(&settings.bootstrap.token)?)
+}
+
+/// The URL with its host replaced by the first address that the system's resolver gives.
+fn resolve(url: &Url) -> Result<Url, String> {
+    let host_port = url.host_port();
+    let mut addresses = host_port.to_socket_addrs().map_err(|error| error.to_string())?;
+    let address = addresses.next().ok_or_else(|| format!("no address for {host_port}"))?;
+    let scheme = if url.scheme().is_secure() { "https" } else { "http" };
+    Url::parse(&format!("{scheme}://{address}")).map_err(|error| error.to_string())
+}
+
+fn open_state(tools: &Tools, path: &Path, exists: bool, wal: &Wal) -> anyhow::Result<Storage> {
+    let metrics = tools.storage_metrics.clone();
+    if exists {
+        let file = tools.disk.open(path).with_context(|| format!("open {}", path.display()))?;
+        return Storage::open(file, tools.cache_bytes, metrics).with_context(|| format!("open {}", path.display()));
+    }
+    // The log alone gives the state back as long as it goes back to the first entry.
+    if wal.purged().index > 0 {
+        bail!("{} is missing and the log begins after entry {}", path.display(), wal.purged().index);
+    }
+    // A crash before the rename leaves a file that nobody relies on.
+    let fresh = path.with_extension("redb.new");
+    if tools.disk.exists(&fresh)? {
+        tools.disk.remove_file(&fresh).with_context(|| format!("remove {}", fresh.display()))?;
+    }
+    let file = tools.disk.create(&fresh).with_context(|| format!("create {}", fresh.display()))?;
+    let storage =
+        Storage::create(file, tools.cache_bytes, metrics).with_context(|| format!("create {}", fresh.display()))?;
+    tools.disk.rename(&fresh, path).with_context(|| format!("rename {}", fresh.display()))?;
+    if let Some(dir) = path.parent() {
+        tools.disk.sync_dir(dir).with_context(|| format!("sync {}", dir.display()))?;
+    }
+    Ok(storage)
+}

@@ -1,0 +1,203 @@
+//! What clients see of a member: the services and pages, wired to the node behind them.
+
+use super::Node;
+use super::registers::Registers;
+use super::shutdown::DRAIN;
+use crate::api::watch::{Parts as WatchParts, WatchService};
+use crate::api::{self, ConnectionSettings, Doors, Edge, HealthService, PageSet, Pages, Services, serve_client};
+use crate::api::{StreamEnder, StreamEnds};
+use crate::config::{ListenUrl, Settings};
+use crate::metrics::server::{ServerFacts, ServerReading, register};
+use crate::types::LeaseId;
+use crate::watch::ProgressPeriod;
+use hyper::body::Incoming;
+use keelstone_proto::health::health_check_response::ServingStatus;
+use prometheus::Registry;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// etcd's default quota, which holds when none was set.
+const DEFAULT_QUOTA_BYTES: i64 = 2 * 1024 * 1024 * 1024;
+
+pub struct Clients {
+    node: Arc<api::Node>,
+    watch: WatchService,
+    metrics: api::Metrics,
+    registry: Registry,
+    connections: ConnectionSettings,
+    health: watch::Sender<ServingStatus>,
+    ender: Arc<StreamEnder>,
+    ends: StreamEnds,
+}
+
+impl Clients {
+    /// # Errors
+    /// A metric is registered already.
+    pub fn new(node: &Node, settings: &Settings, registers: &Registers) -> anyhow::Result<Self> {
+        let quota_bytes = quota_bytes(settings);
+        register_server_metrics(node, settings, quota_bytes, &registers.registry)?;
+        let sizes = registers.storage.clone();
+        let end_process = Arc::clone(&node.end_process);
+        let shared = Arc::new(api::Node::new(api::Parts {
+            consensus: node.consensus.clone(),
+            worker: node.worker.clone(),
+            published: node.published.clone(),
+            metrics: registers.api.clone(),
+            settings: api::Settings {
+                max_request_bytes: settings.limits.max_request_bytes,
+                max_txn_ops: settings.limits.max_txn_ops,
+                quota_bytes,
+            },
+            random_lease_id: Box::new(|| LeaseId(rand::random_range(1..=i64::MAX))),
+            storage_stats: Box::new(move || {
+                let (total_bytes, in_use_bytes) = sizes.sizes();
+                api::StorageStats { total_bytes, in_use_bytes }
+            }),
+            on_unreadable: Box::new(move |error| end_process(error)),
+        }));
+        let header_node = Arc::clone(&shared);
+        let watch = WatchService::new(WatchParts {
+            hub: Arc::clone(&node.hub),
+            answerer: Box::new(move || header_node.answerer()),
+            // Access control is not built yet: everybody may read.
+            permit: Box::new(|_, _| Ok(())),
+            progress: ProgressPeriod::new(settings.watch.progress_notify_interval, Arc::new(rand::random::<f64>)),
+            max_message_bytes: settings.limits.max_message_bytes(),
+        });
+        let (ender, ends) = StreamEnder::new();
+        let ping = settings.keepalive.server_ping;
+        let defaults = ConnectionSettings::default();
+        Ok(Self {
+            node: shared,
+            watch,
+            metrics: registers.api.clone(),
+            registry: registers.registry.clone(),
+            connections: ConnectionSettings {
+                max_concurrent_streams: settings.limits.max_concurrent_streams,
+                keepalive_interval: ping.map_or(defaults.keepalive_interval, |ping| ping.interval),
+                keepalive_timeout: ping.map_or(defaults.keepalive_timeout, |ping| ping.timeout),
+                drain: DRAIN,
+            },
+            health: watch::channel(ServingStatus::NotServing).0,
+            ender: Arc::new(ender),
+            ends,
+        })
+    }
+
+    /// Serves `--listen-metrics-urls`, which work without a quorum.
+    pub fn serve_metrics(
+        &self,
+        listeners: Vec<(ListenUrl, TcpListener)>,
+        serving: &mut JoinSet<()>,
+        stopping: &watch::Receiver<bool>,
+    ) {
+        for (url, listener) in listeners {
+            tracing::info!(address = %url, "serving metrics");
+            self.spawn(listener, self.edge(false, Some(PageSet::Metrics)), serving, stopping);
+        }
+    }
+
+    /// Serves clients from now on.
+    pub fn serve(
+        &self,
+        clients: Vec<(ListenUrl, TcpListener)>,
+        http: Vec<(ListenUrl, TcpListener)>,
+        serving: &mut JoinSet<()>,
+        background: &mut JoinSet<()>,
+        stopping: &watch::Receiver<bool>,
+    ) {
+        let pages = http.is_empty().then_some(PageSet::Client);
+        for (url, listener) in clients {
+            tracing::info!(
+                traffic = "grpc+http",
+                address = %url,
+                "serving client traffic insecurely; this is strongly discouraged!"
+            );
+            self.spawn(listener, self.edge(true, pages), serving, stopping);
+        }
+        for (url, listener) in http {
+            tracing::info!(
+                traffic = "http",
+                address = %url,
+                "serving client traffic insecurely; this is strongly discouraged!"
+            );
+            self.spawn(listener, self.edge(false, Some(PageSet::Client)), serving, stopping);
+        }
+        self.health.send_replace(ServingStatus::Serving);
+        let (ender, node) = (Arc::clone(&self.ender), Arc::clone(&self.node));
+        let election = node.consensus.timing().election;
+        background.spawn(async move { ender.follow_leader(election, || node.has_leader()).await });
+    }
+
+    /// Ends open streams, and says so to whoever asks for health.
+    pub fn stop(&self) {
+        self.health.send_replace(ServingStatus::NotServing);
+        self.ender.stop();
+    }
+
+    fn edge(&self, calls: bool, pages: Option<PageSet>) -> Edge<Incoming> {
+        let calls = calls.then(|| {
+            let health = HealthService::new(self.health.subscribe());
+            let services = Services::new(&self.node, self.watch.clone(), health);
+            services.door(Arc::clone(&self.node), self.ends.clone())
+        });
+        let pages =
+            pages.map(|set| Pages { node: Arc::clone(&self.node), registry: self.registry.clone(), set }.door());
+        Edge::new(Doors { calls, pages }, self.metrics.clone())
+    }
+
+    fn spawn(
+        &self,
+        listener: TcpListener,
+        edge: Edge<Incoming>,
+        serving: &mut JoinSet<()>,
+        stopping: &watch::Receiver<bool>,
+    ) {
+        let mut stopping = stopping.clone();
+        let stopped = async move {
+            // A closed channel means the same.
+            stopping.wait_for(|stop| *stop).await.ok();
+        };
+        serving.spawn(serve_client(listener, edge, self.connections, stopped));
+    }
+}
+
+fn quota_bytes(settings: &Settings) -> i64 {
+    match settings.storage.quota_bytes {
+        Some(0) => DEFAULT_QUOTA_BYTES,
+        Some(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
+        None => -1,
+    }
+}
+
+fn register_server_metrics(
+    node: &Node,
+    settings: &Settings,
+    quota_bytes: i64,
+    registry: &Registry,
+) -> anyhow::Result<()> {
+    let facts = ServerFacts {
+        member: node.consensus.member_id(),
+        version: crate::ETCD_VERSION,
+        features: crate::config::gates::GATES.iter().map(|gate| (gate.name, gate.stage.as_str(), settings.gates.enabled(gate.gate))).collect(),
+        quota_bytes,
+    };
+    let consensus = node.consensus.clone();
+    let read = Box::new(move || {
+        let (status, counters) = (consensus.status(), consensus.counters());
+        ServerReading {
+            has_leader: status.leader.is_some(),
+            is_leader: status.leader == Some(consensus.member_id()),
+            committed_index: status.committed,
+            pending_proposals: counters.pending_proposals.load(Ordering::Relaxed),
+            failed_proposals: counters.failed_proposals.load(Ordering::Relaxed),
+            leader_changes: counters.leader_changes.load(Ordering::Relaxed),
+            slow_read_indexes: counters.slow_read_indexes.load(Ordering::Relaxed),
+            failed_read_indexes: counters.failed_read_indexes.load(Ordering::Relaxed),
+        }
+    });
+    Ok(register(registry, facts, read)?)
+}

@@ -1,0 +1,38 @@
+//! The metrics of all parts, in one registry that nothing global knows.
+
+use crate::{alarm, api, apply, cluster, lease, metrics, mvcc, storage, wal, watch};
+use prometheus::Registry;
+
+#[derive(Debug)]
+pub struct Registers {
+    pub registry: Registry,
+    pub wal: wal::Metrics,
+    pub storage: storage::Metrics,
+    pub mvcc: mvcc::Metrics,
+    pub apply: apply::Metrics,
+    pub lease: lease::Metrics,
+    pub alarm: alarm::Metrics,
+    pub cluster: cluster::Metrics,
+    pub watch: watch::Metrics,
+    pub api: api::Metrics,
+}
+
+impl Registers {
+    /// # Errors
+    /// Two parts use one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = metrics::registry()?;
+        Ok(Self {
+            wal: wal::Metrics::register(&registry)?,
+            storage: storage::Metrics::register(&registry)?,
+            mvcc: mvcc::Metrics::register(&registry)?,
+            apply: apply::Metrics::register(&registry)?,
+            lease: lease::Metrics::register(&registry)?,
+            alarm: alarm::Metrics::register(&registry)?,
+            cluster: cluster::Metrics::register(&registry)?,
+            watch: watch::Metrics::register(&registry)?,
+            api: api::Metrics::register(&registry)?,
+            registry,
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! Members that form one cluster, started with etcd's own flags, and the links between them.
+
+use crate::links::{Flow, Links};
+use crate::{Client, Member, Suite, free_port, wait};
+use std::ops::{Index, IndexMut};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const LEADER_LIMIT: Duration = Duration::from_secs(30);
+
+/// What to start. Heartbeat and election timeout are etcd's defaults unless set.
+#[derive(Debug, Clone)]
+pub struct ClusterSpec {
+    pub members: usize,
+    pub heartbeat: Duration,
+    pub election_timeout: Duration,
+    /// Further flags, the same for each member.
+    pub flags: Vec<String>,
+}
+
+impl ClusterSpec {
+    pub fn of(members: usize) -> Self {
+        let (heartbeat, election_timeout) = (Duration::from_millis(100), Duration::from_secs(1));
+        Self { members, heartbeat, election_timeout, flags: Vec::new() }
+    }
+
+    pub fn with_flags(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+}
+
+/// Running members; all end with this value.
+#[derive(Debug)]
+pub struct Cluster {
+    members: Vec<Member>,
+    links: Links,
+    folder: PathBuf,
+    pub election_timeout: Duration,
+}
+
+impl Cluster {
+    /// Starts all members and waits until each serves.
+    pub async fn start(suite: &Suite, spec: &ClusterSpec) -> Self {
+        let mut cluster = Self::prepare(suite, spec).await;
+        cluster.start_all().await;
+        cluster
+    }
+
+    /// Gives out ports and folders and starts nothing.
+    pub async fn prepare(suite: &Suite, spec: &ClusterSpec) -> Self {
+        let folder = suite.make_folder(&format!("cluster-of-{}", spec.members));
+        let ports = || -> Vec<u16> { (0..spec.members).map(|_| free_port()).collect() };
+        let (client_ports, peer_ports, front_ports) = (ports(), ports(), ports());
+        let links = Links::start(&front_ports, &peer_ports).await;
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let initial: Vec<String> =
+            front_ports.iter().enumerate().map(|(place, &port)| format!("m{place}={}", url(port))).collect();
+        let members = (0..spec.members).map(|place| {
+            let mut args = vec![
+                format!("--listen-client-urls={}", url(client_ports[place])),
+                format!("--advertise-client-urls={}", url(client_ports[place])),
+                format!("--listen-peer-urls={}", url(peer_ports[place])),
+                format!("--initial-advertise-peer-urls={}", url(front_ports[place])),
+                format!("--initial-cluster={}", initial.join(",")),
+                "--initial-cluster-token=keelstone-test".to_owned(),
+                "--initial-cluster-state=new".to_owned(),
+                format!("--heartbeat-interval={}", spec.heartbeat.as_millis()),
+                format!("--election-timeout={}", spec.election_timeout.as_millis()),
+            ];
+            args.extend(spec.flags.iter().cloned());
+            Member::new(&suite.server, folder.clone(), &format!("m{place}"), client_ports[place], args)
+        });
+        let members = members.collect();
+        Self { members, links, folder, election_timeout: spec.election_timeout }
+    }
+
+    /// Starts every member that does not run, and waits until all serve.
+    pub async fn start_all(&mut self) {
+        for place in 0..self.len() {
+            if !self.members[place].is_running() {
+                self.launch(place);
+            }
+        }
+        for member in &mut self.members {
+            member.ready().await;
+        }
+    }
+
+    /// Starts one member's process without waiting.
+    pub fn launch(&mut self, place: usize) {
+        self.launch_with(place, &[]);
+    }
+
+    /// As [`Self::launch`], with more flags this time.
+    pub fn launch_with(&mut self, place: usize, more: &[&str]) {
+        self.members[place].start_with(more);
+        self.links.set_pid(place, self.members[place].pid());
+    }
+
+    /// Starts one member and waits until it serves.
+    pub async fn restart(&mut self, place: usize) {
+        self.launch(place);
+        self.members[place].ready().await;
+    }
+
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter()
+    }
+
+    pub fn clients(&self) -> Vec<Client> {
+        self.members.iter().map(Member::client).collect()
+    }
+
+    /// Sets what happens to bytes from one member to another.
+    pub fn set_flow(&self, from: usize, to: usize, flow: Flow) {
+        self.links.set(from, to, flow);
+    }
+
+    /// Sets both directions between one member and all others.
+    pub fn set_flows_around(&self, place: usize, flow: Flow) {
+        for other in (0..self.len()).filter(|&other| other != place) {
+            self.links.set(place, other, flow);
+            self.links.set(other, place, flow);
+        }
+    }
+
+    /// Cuts one member off from all others, silently.
+    pub fn isolate(&self, place: usize) {
+        self.set_flows_around(place, Flow::Blackhole);
+    }
+
+    /// Lets all bytes pass again.
+    pub fn heal(&self) {
+        for place in 0..self.len() {
+            self.set_flows_around(place, Flow::Pass);
+        }
+    }
+
+    /// Waits until the given members agree on a leader among them in the same term, and returns its place.
+    pub async fn leader_among(&self, places: &[usize]) -> usize {
+        let clients: Vec<Client> =
+            places.iter().map(|&place| self.members[place].client().with_deadline(Duration::from_secs(1))).collect();
+        let what = format!("members {places:?} to agree on a leader, see {}", self.folder.display());
+        wait::until(&what, LEADER_LIMIT, || async {
+            let mut seen = Vec::new();
+            for client in &clients {
+                let status = client.status().await.ok()?;
+                let header = status.header?;
+                seen.push((header.member_id, status.leader, status.raft_term));
+            }
+            let (_, leader, term) = *seen.first()?;
+            let agreed = leader != 0 && seen.iter().all(|&(_, other, at)| (other, at) == (leader, term));
+            let place = seen.iter().position(|&(id, _, _)| id == leader)?;
+            agreed.then(|| places[place])
+        })
+        .await
+    }
+
+    /// As [`Self::leader_among`] all members.
+    pub async fn leader(&self) -> usize {
+        self.leader_among(&(0..self.len()).collect::<Vec<_>>()).await
+    }
+
+    /// # Panics
+    /// If a server logged an error that the test did not announce with [`Member::expect_errors`].
+    pub fn assert_no_unexpected_errors(&self) {
+        for member in &self.members {
+            let lines = member.unexpected_errors();
+            assert!(
+                lines.is_empty(),
+                "{} logged errors, see {}:\n{}",
+                member.name,
+                self.folder.display(),
+                lines.join("\n")
+            );
+        }
+    }
+
+    /// Announces a text of error lines for every member.
+    pub fn expect_errors(&mut self, text: &str) {
+        for member in &mut self.members {
+            member.expect_errors(text);
+        }
+    }
+}
+
+impl Index<usize> for Cluster {
+    type Output = Member;
+
+    fn index(&self, place: usize) -> &Member {
+        &self.members[place]
+    }
+}
+
+impl IndexMut<usize> for Cluster {
+    fn index_mut(&mut self, place: usize) -> &mut Member {
+        &mut self.members[place]
+    }
+}

@@ -1,0 +1,156 @@
+//! Faults done to a running cluster, and the verdict over all that happened meanwhile.
+
+use crate::check::{Truth, agreement, assert_none, lease, linear, watch};
+use crate::history::Outcome;
+use crate::load::{Load, LoadSpec};
+use crate::{Client, Cluster, Flow, Random, wait};
+use std::time::{Duration, Instant};
+
+/// Successful operations wanted between two faults.
+const CALM: usize = 25;
+const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
+
+/// One thing that goes wrong, and is put right again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL, and a restart once the others have gone on.
+    Kill,
+    /// SIGKILL of all members at once.
+    KillAll,
+    /// SIGSTOP for this long, then SIGCONT.
+    Pause(Duration),
+    /// No byte to or from the others for this long.
+    Isolate(Duration),
+    /// Connections to and from the others are closed and refused for this long.
+    Disconnect(Duration),
+}
+
+/// Whom a fault hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    Leader,
+    Any,
+}
+
+fn choose(random: &mut Random, members: usize) -> (Fault, Target) {
+    let span = Duration::from_millis(200 + random.below(2300));
+    let target = if random.chance(50) { Target::Leader } else { Target::Any };
+    if members == 1 {
+        let fault = if random.chance(75) { Fault::Kill } else { Fault::Pause(span / 2) };
+        return (fault, Target::Any);
+    }
+    let fault = match random.below(100) {
+        0..40 => Fault::Kill,
+        40..50 => Fault::KillAll,
+        50..70 => Fault::Pause(span),
+        70..90 => Fault::Isolate(span),
+        _ => Fault::Disconnect(span),
+    };
+    (fault, target)
+}
+
+/// Does one fault and returns once every member serves again.
+async fn inject(cluster: &mut Cluster, load: &Load, fault: Fault, target: Target, random: &mut Random) {
+    let place = match target {
+        Target::Leader => cluster.leader().await,
+        Target::Any => random.below(cluster.len() as u64) as usize,
+    };
+    println!("  {fault:?} of {target:?}, m{place}");
+    match fault {
+        Fault::Kill => {
+            cluster[place].kill();
+            if cluster.len() > 2 {
+                load.progress(CALM, RECOVERY_LIMIT).await;
+            }
+            cluster.restart(place).await;
+        }
+        Fault::KillAll => {
+            for member in 0..cluster.len() {
+                cluster[member].kill();
+            }
+            cluster.start_all().await;
+        }
+        Fault::Pause(span) => {
+            cluster[place].pause();
+            wait::pass(span).await;
+            cluster[place].resume();
+        }
+        Fault::Isolate(span) => {
+            cluster.isolate(place);
+            wait::pass(span).await;
+            cluster.heal();
+        }
+        Fault::Disconnect(span) => {
+            cluster.set_flows_around(place, Flow::Refuse);
+            wait::pass(span).await;
+            cluster.heal();
+        }
+    }
+    for client in cluster.clients() {
+        serves(&client, RECOVERY_LIMIT).await;
+    }
+}
+
+/// Waits until a linearizable read through this member succeeds.
+pub async fn serves(client: &Client, limit: Duration) {
+    let client = client.with_deadline(Duration::from_secs(1));
+    let what = format!("{} to serve a linearizable read", client.endpoint());
+    wait::until(&what, limit, || async { client.get("serves").await.ok() }).await;
+}
+
+/// Runs `count` faults under load on a fresh cluster, then judges all that clients and watchers were told.
+pub async fn run(cluster: &mut Cluster, count: usize, spec: LoadSpec, mut random: Random) {
+    let begun = Instant::now();
+    let load = Load::start(&cluster.clients(), spec, &mut random);
+    for number in 1..=count {
+        load.progress(CALM, RECOVERY_LIMIT).await;
+        let (fault, target) = choose(&mut random, cluster.len());
+        println!("fault {number} of {count} after {:.1?}", begun.elapsed());
+        inject(cluster, &load, fault, target, &mut random).await;
+    }
+    load.progress(CALM, RECOVERY_LIMIT).await;
+    judge(cluster, load).await;
+}
+
+/// Stops the load and applies every checker.
+///
+/// # Panics
+/// If any of them finds a fault.
+pub async fn judge(cluster: &Cluster, mut load: Load) {
+    load.stop_workers().await;
+    let clients = cluster.clients();
+    // Leases that still run out would move the last revision while we look.
+    let everything = wait::until("the last lease to end", Duration::from_secs(60), || async {
+        let left = clients[0].leases().await.ok()?.leases.len();
+        let scan = clients[0].get_all().await.expect("a healed cluster answers");
+        (left == 0).then_some(scan)
+    })
+    .await;
+    let last = everything.header.as_ref().map_or(0, |header| header.revision);
+    let remains = load.finish(last).await;
+
+    let mut histories = Vec::new();
+    for client in &clients {
+        histories.push(agreement::full_history(client, last).await);
+    }
+    let (truth, faults) = Truth::replay(&histories[0]);
+    assert_none("the history", &faults);
+    for (place, history) in histories.iter().enumerate() {
+        assert!(*history == histories[0], "m{place} tells another history than m0");
+    }
+    assert_none("the final scan", &agreement::check_scan(&everything, &truth));
+    assert_none("linearizability", &linear::check(&remains.operations, &truth));
+    for watched in &remains.watched {
+        assert_none("a watcher", &watch::check(watched, &truth, last));
+    }
+    assert_none("leases", &lease::check(&remains.operations, &truth, &remains.seen_at));
+    assert_none("HashKV", &agreement::check_hashes(&clients, last).await);
+    let unknown = remains.operations.iter().filter(|operation| matches!(operation.outcome, Outcome::Unknown(_)));
+    let done = remains.operations.iter().filter(|operation| matches!(operation.outcome, Outcome::Done(_)));
+    println!(
+        "{} operations, {} done, {} unknown, revision {last}",
+        remains.operations.len(),
+        done.count(),
+        unknown.count()
+    );
+}

