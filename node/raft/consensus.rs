@@ -497,7 +497,10 @@ impl Consensus {
                 self.inner.counters.leader_changes.fetch_add(1, Ordering::Relaxed);
                 self.inner.counters.leader_since.store(self.inner.clock.now().0.max(1), Ordering::Relaxed);
             }
-            let leads_in = (metrics.state == ServerState::Leader).then_some(metrics.current_term);
+            // Not before all that earlier leaders answered is applied here: a lease whose revoke is still on its way
+            // must not be renewed (etcd #20615).
+            let caught_up = *self.inner.applied_term.borrow() >= metrics.current_term;
+            let leads_in = (metrics.state == ServerState::Leader && caught_up).then_some(metrics.current_term);
             if leads_in != primary_term {
                 match leads_in {
                     Some(_) => self.inner.lessor.promote(self.inner.clock.now(), self.inner.timing.election),

@@ -143,7 +143,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.membership = Some(types::stored_membership_to_bytes(&meta.last_membership));
         self.remember(meta.last_membership.membership());
         // What the snapshot applied has no answers here; whoever waits must not try again.
-        self.waiters.abandon();
+        self.waiters.abandon_all();
         (self.on_applied.1)();
         Ok(())
     }
