@@ -108,8 +108,12 @@ impl Preparer {
         self.deletion = Some(Task::start(self.background, move || {
             for path in paths {
                 disk.remove_file(&path).map_err(|source| WalError::Io { action: "delete", path, source })?;
+                // One at a time: were a later one gone and an earlier one back after a crash, etcd's tools would
+                // find files that do not join on.
+                let synced = disk.sync_dir(&dir);
+                synced.map_err(|source| WalError::Io { action: "sync directory", path: dir.clone(), source })?;
             }
-            disk.sync_dir(&dir).map_err(|source| WalError::Io { action: "sync directory", path: dir, source })
+            Ok(())
         }));
         // What was done at once failed at once.
         if self.background == Background::Inline { self.finish_deletion() } else { Ok(()) }

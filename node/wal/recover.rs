@@ -125,8 +125,8 @@ fn fail(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError
     move |source| WalError::Io { action, path, source }
 }
 
-/// The newest segments whose sequences have no gap. A deletion that was not synced may bring back some of the
-/// files before; if the gap is a lost file, the entries before the first segment will be missing.
+/// The newest segments whose sequences have no gap. If the gap is a lost file, the entries before the first segment
+/// will be missing.
 fn segments(disk: &dyn Disk, dir: &Path) -> Result<VecDeque<SegmentName>, WalError> {
     let listed = match disk.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(WalError::Missing { dir: dir.to_owned() }),

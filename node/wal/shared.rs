@@ -93,6 +93,8 @@ pub(crate) struct State {
     /// Number of the first job of the batch that the writer has, or of the first in the queue.
     first_pending: u64,
     cuts: Vec<Cut>,
+    /// Entries of the log up to here are written and synced, or a synced snapshot record stands for them.
+    synced: u64,
     /// Index up to which a synced snapshot record stands for the entries.
     synced_snapshot: u64,
     writer_sleeps: bool,
@@ -109,8 +111,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(log: Log, hard_state: HardState, tail_bytes: usize) -> Self {
-        let synced = AtomicU64::new(log.last().index);
+        let synced = log.last().index;
         let state = State {
+            synced,
             synced_snapshot: log.purged().index,
             log,
             hard_state,
@@ -122,7 +125,7 @@ impl Shared {
             stopping: false,
             failure: None,
         };
-        Self { state: Mutex::new(state), wake: Condvar::new(), synced, tail_bytes }
+        Self { state: Mutex::new(state), wake: Condvar::new(), synced: AtomicU64::new(synced), tail_bytes }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -181,7 +184,8 @@ impl Shared {
             let before_job = state.next_job;
             state.cuts.push(Cut { before_job, after_index: index });
         }
-        self.publish_synced(state);
+        state.synced = state.synced.min(index);
+        self.synced.store(state.synced, Ordering::Release);
     }
 
     /// Queues a [`Job::Snapshot`] and brings the log in memory to what it says.
@@ -203,10 +207,12 @@ impl Shared {
             let before_job = state.next_job;
             state.cuts.push(Cut { before_job, after_index: 0 });
             state.log = Log::behind(position);
+            state.synced = state.synced_snapshot;
         } else {
             state.log.purge(position);
         }
         state.hard_state.commit = state.hard_state.commit.max(position.index);
+        self.synced.store(state.synced, Ordering::Release);
         self.queue(state, Job::Snapshot { position, conf_state, restart, done }, RECORD_BYTES);
     }
 
@@ -289,15 +295,11 @@ impl Shared {
         let first_pending = state.first_pending;
         state.cuts.retain(|cut| cut.before_job > first_pending);
         state.synced_snapshot = state.synced_snapshot.max(batch.snapshot);
-        state.log.evict(self.tail_bytes);
-        self.publish_synced(&state);
-        state.synced_snapshot
-    }
-
-    fn publish_synced(&self, state: &State) {
         let places = &state.log.places;
-        let synced = if places.is_empty() { state.synced_snapshot } else { places.end() - 1 };
-        self.synced.store(synced, Ordering::Release);
+        state.synced = if places.is_empty() { state.synced.max(batch.snapshot) } else { places.end() - 1 };
+        state.log.evict(self.tail_bytes);
+        self.synced.store(state.synced, Ordering::Release);
+        state.synced_snapshot
     }
 }
 
@@ -326,14 +328,9 @@ impl State {
         self.cuts.iter().filter(|cut| job < cut.before_job).map(|cut| cut.after_index).min().unwrap_or(u64::MAX)
     }
 
-    /// The last entry of the log that is written; what a snapshot record stands for counts as written.
-    fn written(&self) -> u64 {
-        if self.log.places.is_empty() { self.synced_snapshot } else { self.log.places.end() - 1 }
-    }
-
     /// Takes jobs up to `limit_bytes`, or one; without any, only the commit index.
     pub(crate) fn take_batch(&mut self, limit_bytes: usize) -> Batch {
-        let mut batch = Batch { jobs: Vec::new(), commit: self.hard_state.commit, written: self.written() };
+        let mut batch = Batch { jobs: Vec::new(), commit: self.hard_state.commit, written: self.synced };
         let mut bytes = 0;
         while let Some(next) = self.queue.front()
             && (batch.jobs.is_empty() || bytes + next.bytes <= limit_bytes)
