@@ -5,8 +5,10 @@
 //! a name created, renamed or removed is durable after [`Disk::sync_dir`] of its directory. An error of
 //! either is final: callers end the process and never try again (D9).
 
+mod memory;
 mod real;
 
+pub use memory::MemoryDisk;
 pub use real::RealDisk;
 
 use std::fmt::Debug;

@@ -1,0 +1,414 @@
+//! A disk in memory that forgets as a real one does: what was not synced may be there after a crash, or not, or in
+//! part. For simulations and crash tests.
+//!
+//! A crash takes, of each file, any subset of the unsynced writes, each cut at sectors of 512 bytes, and any
+//! subset of the unsynced changes of length; of each directory, any subset of the unsynced changes of names, a
+//! rename being one change. Kept changes keep their order.
+
+mod image;
+
+use super::{Disk, DiskLock, File};
+use image::{Change, DirNode, FileNode, Image, Node, SECTOR_BYTES};
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A file system in memory. Clones share it. Paths begin at one root, absolute or not.
+#[derive(Clone)]
+pub struct MemoryDisk {
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    image: Image,
+    /// Operations so far that change or sync something.
+    operations: u64,
+    failures: Vec<Failure>,
+    free_bytes: u64,
+    locked: HashSet<PathBuf>,
+}
+
+struct Failure {
+    operation: u64,
+    kind: io::ErrorKind,
+    lasting: bool,
+}
+
+#[derive(Debug)]
+struct MemoryFile {
+    disk: MemoryDisk,
+    node: u64,
+}
+
+#[derive(Debug)]
+struct MemoryLock {
+    disk: MemoryDisk,
+    path: PathBuf,
+}
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryDisk").field("operations", &self.operations()).finish_non_exhaustive()
+    }
+}
+
+impl MemoryDisk {
+    /// Empty, and as large as one likes.
+    pub fn new() -> Self {
+        Self::of(Image::new())
+    }
+
+    fn of(image: Image) -> Self {
+        let (failures, locked) = (Vec::new(), HashSet::new());
+        let inner = Inner { image, operations: 0, failures, free_bytes: u64::MAX, locked };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// What a power loss now would leave, chosen by `seed`: a disk of its own. This one, with the files that are open
+    /// on it, stays as it is.
+    pub fn crash(&self, seed: u64) -> MemoryDisk {
+        Self::of(self.lock().image.after_crash(seed))
+    }
+
+    /// What a process that ends now leaves: all that was written, synced or not.
+    pub fn kill(&self) -> MemoryDisk {
+        Self::of(self.lock().image.clone())
+    }
+
+    /// How many operations have changed or synced something; each file system call of that kind counts as one.
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// Lets the operation fail that is number `operation`, from 0, and that one alone. A failing write may have
+    /// written its first sectors.
+    pub fn fail_at(&self, operation: u64, kind: io::ErrorKind) {
+        self.lock().failures.push(Failure { operation, kind, lasting: false });
+    }
+
+    /// Lets every operation fail from number `operation` on.
+    pub fn fail_from(&self, operation: u64, kind: io::ErrorKind) {
+        self.lock().failures.push(Failure { operation, kind, lasting: true });
+    }
+
+    /// Files may grow by this much in total from now on; then `StorageFull`. Nothing is given back.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.lock().free_bytes = bytes;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Counts an operation; an error if it is to fail.
+    fn operate(&mut self) -> io::Result<()> {
+        let number = self.operations;
+        self.operations += 1;
+        let hit = |failure: &&Failure| failure.operation == number || (failure.lasting && failure.operation < number);
+        self.failures.iter().find(hit).map_or(Ok(()), |failure| Err(failure.kind.into()))
+    }
+
+    fn file(&mut self, node: u64) -> io::Result<&mut FileNode> {
+        match self.image.nodes.get_mut(&node) {
+            Some(Node::File(file)) => Ok(file),
+            _ => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn grow(&mut self, node: u64, len: u64) -> io::Result<()> {
+        let more = len.saturating_sub(self.file(node)?.current.len() as u64);
+        self.free_bytes = self.free_bytes.checked_sub(more).ok_or(io::ErrorKind::StorageFull)?;
+        Ok(())
+    }
+
+    fn change(&mut self, node: u64, change: Change) -> io::Result<()> {
+        let file = self.file(node)?;
+        change.apply(&mut file.current);
+        file.pending.push(change);
+        Ok(())
+    }
+
+    /// The node at `path`.
+    fn find(&self, path: &Path) -> io::Result<u64> {
+        let mut node = Image::ROOT;
+        for name in names(path)? {
+            node = *self.image.dir(node)?.current.get(&name).ok_or(io::ErrorKind::NotFound)?;
+        }
+        Ok(node)
+    }
+
+    /// The directory that holds `path`, and the last name.
+    fn parent(&self, path: &Path) -> io::Result<(u64, String)> {
+        let name = names(path)?.pop().ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = self.find(path.parent().unwrap_or(Path::new("")))?;
+        self.image.dir(parent)?;
+        Ok((parent, name))
+    }
+
+    fn new_node(&mut self, node: Node) -> u64 {
+        let id = self.image.next;
+        self.image.next += 1;
+        self.image.nodes.insert(id, node);
+        id
+    }
+}
+
+/// The names a path is made of.
+fn names(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => {
+                names.push(name.to_str().ok_or(io::ErrorKind::InvalidFilename)?.to_owned());
+            }
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => return Err(io::ErrorKind::InvalidFilename.into()),
+        }
+    }
+    Ok(names)
+}
+
+impl File for MemoryFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().file(self.node)?.current.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        let bytes = &inner.file(self.node)?.current;
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let end = start.checked_add(out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        if let Err(error) = inner.operate() {
+            // Kernels stop between pages, thus between sectors.
+            let half = offset + data.len() as u64 / 2;
+            let kept = usize::try_from((half - half % SECTOR_BYTES).saturating_sub(offset)).unwrap_or(0);
+            inner.change(self.node, Change::Write { offset, data: data[..kept].to_vec() })?;
+            return Err(error);
+        }
+        inner.grow(self.node, offset + data.len() as u64)?;
+        inner.change(self.node, Change::Write { offset, data: data.to_vec() })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        inner.operate()?;
+        inner.change(self.node, Change::Len(len))
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        inner.operate()?;
+        inner.grow(self.node, len)?;
+        let len = len.max(inner.file(self.node)?.current.len() as u64);
+        inner.change(self.node, Change::Len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        inner.operate()?;
+        inner.file(self.node)?.sync();
+        Ok(())
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let mut inner = self.lock();
+        inner.operate()?;
+        let (parent, name) = inner.parent(path)?;
+        if inner.image.dir(parent)?.current.contains_key(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let node = inner.new_node(Node::File(FileNode::default()));
+        inner.image.dir_mut(parent)?.link(name, node);
+        Ok(Arc::new(MemoryFile { disk: self.clone(), node }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let mut inner = self.lock();
+        let node = inner.find(path)?;
+        inner.file(node)?;
+        Ok(Arc::new(MemoryFile { disk: self.clone(), node }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.operate()?;
+        let ((parent, from), (to_parent, to)) = (inner.parent(from)?, inner.parent(to)?);
+        if parent != to_parent {
+            // One change of two directories: not modelled.
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        let replaced = inner.image.dir(parent)?.current.get(&to);
+        if let Some(Node::Dir(replaced)) = replaced.and_then(|node| inner.image.nodes.get(node))
+            && !replaced.current.is_empty()
+        {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        inner.image.dir_mut(parent)?.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.operate()?;
+        let (parent, name) = inner.parent(path)?;
+        let node = inner.find(path)?;
+        inner.file(node)?;
+        inner.image.dir_mut(parent)?.unlink(name)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.operate()?;
+        let mut parent = Image::ROOT;
+        for name in names(path)? {
+            parent = match inner.image.dir(parent)?.current.get(&name) {
+                Some(&node) => node,
+                None => {
+                    let node = inner.new_node(Node::Dir(DirNode::default()));
+                    inner.image.dir_mut(parent)?.link(name, node);
+                    node
+                }
+            };
+        }
+        inner.image.dir(parent).map(|_| ())
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.operate()?;
+        let (parent, name) = inner.parent(path)?;
+        let node = inner.find(path)?;
+        inner.image.dir(node)?;
+        inner.image.dir_mut(parent)?.unlink(name)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let inner = self.lock();
+        Ok(inner.image.dir(inner.find(dir)?)?.current.keys().cloned().collect())
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match self.lock().find(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.operate()?;
+        let node = inner.find(dir)?;
+        inner.image.dir_mut(node)?.sync();
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        if !self.exists(path)? {
+            self.create(path)?;
+        }
+        if !MemoryDisk::lock(self).locked.insert(path.to_owned()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(MemoryLock { disk: self.clone(), path: path.to_owned() }))
+    }
+
+    fn available_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let inner = MemoryDisk::lock(self);
+        inner.find(dir)?;
+        Ok(inner.free_bytes)
+    }
+}
+
+impl DiskLock for MemoryLock {}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.disk.lock().locked.remove(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(disk: &MemoryDisk, path: &str) -> Vec<u8> {
+        let file = disk.open(Path::new(path)).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        file.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_was_synced_survives_each_crash_and_the_rest_is_kept_or_lost_by_sectors() {
+        let disk = MemoryDisk::new();
+        let file = disk.create(Path::new("/a")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        file.allocate(2048).unwrap();
+        file.write_at(0, &[1; 100]).unwrap();
+        file.sync_data().unwrap();
+        file.write_at(100, &[2; 1000]).unwrap();
+        let mut images = HashSet::new();
+        for seed in 0..200 {
+            let bytes = read(&disk.crash(seed), "/a");
+            assert_eq!(bytes[..100], [1; 100]);
+            for sector in [100..512, 512..1024, 1024..1100] {
+                let first = bytes[sector.start];
+                assert!(bytes[sector].iter().all(|&byte| byte == first), "a sector is whole or not there");
+            }
+            images.insert(bytes);
+        }
+        assert_eq!(images.len(), 8);
+        assert_eq!(read(&disk.kill(), "/a")[100..1100], [2; 1000]);
+    }
+
+    #[test]
+    fn names_survive_a_crash_once_their_directory_is_synced() {
+        let disk = MemoryDisk::new();
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk.create(Path::new("/d/a.tmp")).unwrap().sync_data().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        disk.rename(Path::new("/d/a.tmp"), Path::new("/d/a")).unwrap();
+        disk.create(Path::new("/d/b")).unwrap();
+        let images: HashSet<_> = (0..100).map(|seed| disk.crash(seed).list(Path::new("d")).unwrap()).collect();
+        let all = [vec!["a"], vec!["a.tmp"], vec!["a", "b"], vec!["a.tmp", "b"]];
+        assert_eq!(images, all.map(|names| names.into_iter().map(String::from).collect()).into());
+        disk.sync_dir(Path::new("/d")).unwrap();
+        assert!((0..100).all(|seed| disk.crash(seed).list(Path::new("d")).unwrap() == ["a", "b"]));
+    }
+
+    #[test]
+    fn an_operation_fails_when_it_is_told_to_and_a_lock_is_exclusive() {
+        let disk = MemoryDisk::new();
+        let file = disk.create(Path::new("a")).unwrap();
+        disk.fail_at(2, io::ErrorKind::Other);
+        file.write_at(0, b"abcd").unwrap();
+        assert!(file.write_at(4, b"efgh").is_err());
+        assert_eq!(read(&disk, "a"), b"abcd");
+        disk.set_free_bytes(1);
+        assert_eq!(file.allocate(10).unwrap_err().kind(), io::ErrorKind::StorageFull);
+
+        let held = Disk::lock(&disk, Path::new("lock")).unwrap();
+        assert_eq!(Disk::lock(&disk, Path::new("lock")).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        assert!(Disk::lock(&disk, Path::new("lock")).is_ok());
+    }
+}

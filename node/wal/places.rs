@@ -1,0 +1,182 @@
+//! Where the written entries stand in the files, and the term of each entry: what the log keeps in memory of
+//! entries that it does not keep themselves. Four bytes an entry.
+
+use super::segment::Segment;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Records begin at multiples of this, so that 32 bits reach 32 GiB into a segment.
+const UNIT_BYTES: u64 = 8;
+
+/// The head of a segment is read along with an entry this close to it.
+const NEAR_BYTES: u64 = 64 << 10;
+
+/// Entries that are looked up at once: the caller holds a lock.
+const STRETCH_ENTRIES: u64 = 4096;
+
+/// Offsets of the records of entries `first..first + len`, without gaps.
+#[derive(Debug)]
+pub(crate) struct Places {
+    first: u64,
+    offsets: VecDeque<u32>,
+    /// Which segment, from which index on. The first one covers `first`, if there are offsets.
+    runs: VecDeque<(u64, Arc<Segment>)>,
+}
+
+/// Successive entries from `from` on, all in one segment.
+#[derive(Debug)]
+pub(crate) struct Stretch {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) from: u64,
+    /// Offset of each record, in the units of this file.
+    units: Vec<u32>,
+    /// Where to begin to read: an earlier record if one is near, so that the checksum chain covers `from`.
+    pub(crate) offset: u64,
+}
+
+impl Stretch {
+    /// Indexes and offsets of the records, in order. Void records may stand between them.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (u64, u64)> {
+        (self.from..).zip(self.units.iter().map(|&units| u64::from(units) * UNIT_BYTES))
+    }
+
+    pub(crate) fn to(&self) -> u64 {
+        self.from + self.units.len() as u64
+    }
+}
+
+/// An offset as it is kept. `None` if it is no multiple of eight or too far out.
+pub(crate) fn to_units(offset: u64) -> Option<u32> {
+    if offset.is_multiple_of(UNIT_BYTES) { u32::try_from(offset / UNIT_BYTES).ok() } else { None }
+}
+
+impl Places {
+    /// None; the next one to come is `first`.
+    pub(crate) fn starting_at(first: u64) -> Self {
+        Self { first, offsets: VecDeque::new(), runs: VecDeque::new() }
+    }
+
+    /// One behind the last.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.offsets.len() as u64
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Adds the place of entry `index`, replacing those from there on. One before the first is ignored.
+    /// False if it would leave a gap.
+    pub(crate) fn put(&mut self, index: u64, units: u32, segment: &Arc<Segment>) -> bool {
+        if index < self.first {
+            return true;
+        }
+        if index > self.end() {
+            return false;
+        }
+        self.truncate_after(index - 1);
+        self.offsets.push_back(units);
+        if self.runs.back().is_none_or(|(_, last)| !Arc::ptr_eq(last, segment)) {
+            self.runs.push_back((index, segment.clone()));
+        }
+        true
+    }
+
+    pub(crate) fn truncate_after(&mut self, index: u64) {
+        if index + 1 >= self.end() {
+            return;
+        }
+        let keep = (index + 1).saturating_sub(self.first);
+        self.offsets.truncate(usize::try_from(keep).expect("no more than there are"));
+        while self.runs.back().is_some_and(|(from, _)| *from > index) {
+            self.runs.pop_back();
+        }
+    }
+
+    /// Drops those before `first`. If none are left, the next to come is `first`.
+    pub(crate) fn drop_before(&mut self, first: u64) {
+        let dropped = first.saturating_sub(self.first).min(self.offsets.len() as u64);
+        self.offsets.drain(..usize::try_from(dropped).expect("no more than there are"));
+        self.first = self.first.max(first);
+        while self.runs.get(1).is_some_and(|(from, _)| *from <= self.first) {
+            self.runs.pop_front();
+        }
+        if self.offsets.is_empty() {
+            self.runs.clear();
+        }
+        // Gives back what a long backlog took.
+        if self.offsets.capacity() > 4096 && self.offsets.len() < self.offsets.capacity() / 4 {
+            self.offsets.shrink_to(self.offsets.len() * 2);
+        }
+    }
+
+    /// The entries of `[from, to)` by segment; all of them must be there. May stop short, but not before the first.
+    pub(crate) fn stretches(&self, from: u64, to: u64) -> Vec<Stretch> {
+        let mut stretches = Vec::new();
+        let (mut from, to) = (from, to.min(from.saturating_add(STRETCH_ENTRIES)));
+        while from < to {
+            let run = self.runs.partition_point(|(start, _)| *start <= from) - 1;
+            let (start, segment) = &self.runs[run];
+            let end = self.runs.get(run + 1).map_or(to, |(next, _)| to.min(*next));
+            let at = self.offset(from);
+            let offset = if from > (*start).max(self.first) {
+                self.offset(from - 1).min(at)
+            } else if at <= NEAR_BYTES {
+                0
+            } else {
+                at
+            };
+            let skip = usize::try_from(from - self.first).expect("an index that is there");
+            let len = usize::try_from(end - from).expect("at most one round");
+            let units = self.offsets.range(skip..skip + len).copied().collect();
+            stretches.push(Stretch { segment: segment.clone(), from, units, offset });
+            from = end;
+        }
+        stretches
+    }
+
+    fn offset(&self, index: u64) -> u64 {
+        u64::from(self.offsets[usize::try_from(index - self.first).expect("an index that is there")]) * UNIT_BYTES
+    }
+}
+
+/// Terms of entries, as runs of equal ones.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    /// First index of each run and its term; a run lasts until the next.
+    runs: VecDeque<(u64, u64)>,
+}
+
+impl Terms {
+    /// The term of an entry that exists at or after the first run.
+    pub(crate) fn get(&self, index: u64) -> Option<u64> {
+        let run = self.runs.partition_point(|(from, _)| *from <= index).checked_sub(1)?;
+        Some(self.runs[run].1)
+    }
+
+    /// Sets the term of entry `index`, which becomes the last.
+    pub(crate) fn put(&mut self, index: u64, term: u64) {
+        if self.runs.back().is_some_and(|(from, _)| *from >= index) {
+            self.truncate_after(index - 1);
+        }
+        if self.runs.back().is_none_or(|(_, last)| *last != term) {
+            self.runs.push_back((index, term));
+        }
+    }
+
+    pub(crate) fn truncate_after(&mut self, index: u64) {
+        while self.runs.back().is_some_and(|(from, _)| *from > index) {
+            self.runs.pop_back();
+        }
+    }
+
+    pub(crate) fn drop_before(&mut self, first: u64) {
+        while self.runs.get(1).is_some_and(|(from, _)| *from <= first) {
+            self.runs.pop_front();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.runs.clear();
+    }
+}

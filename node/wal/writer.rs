@@ -1,0 +1,236 @@
+//! The only one that writes to the log. Takes all that is queued, one write, one sync, then the callbacks in order.
+//! The sync before is the only wait for company.
+
+use super::encode::{Encoder, segment_head};
+use super::entry::{Entry, HardState, Identity};
+use super::error::WalError;
+use super::files::Files;
+use super::places::to_units;
+use super::shared::{Batch, Done, Finished, Job, Patience, Shared, Written};
+use super::{OnFatal, Settings};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// Writes what handles of the log queue.
+pub struct Writer {
+    shared: Arc<Shared>,
+    files: Files,
+    encoder: Encoder,
+    identity: Identity,
+    /// As a reader of the files would find it.
+    state: HardState,
+    /// Index of the entry or snapshot record written last; entries behind it are void.
+    last_written: u64,
+    /// Up to which index a synced snapshot record stands for the entries.
+    purged: u64,
+    settings: Settings,
+    on_fatal: OnFatal,
+    failure: Option<(io::ErrorKind, String)>,
+    // Reused by each batch.
+    dones: Vec<Done>,
+    written: Vec<Written>,
+    units: Vec<u32>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("files", &self.files).field("last_written", &self.last_written).finish()
+    }
+}
+
+/// What a writer goes on from.
+pub(crate) struct Resume {
+    pub(crate) files: Files,
+    pub(crate) crc: u32,
+    pub(crate) identity: Identity,
+    pub(crate) state: HardState,
+    pub(crate) last_written: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, resume: Resume, settings: Settings, on_fatal: OnFatal) -> Self {
+        let Resume { files, crc, identity, state, last_written } = resume;
+        let purged = shared.lock().log.purged().index;
+        Self {
+            shared,
+            files,
+            encoder: Encoder::new(crc),
+            identity,
+            state,
+            last_written,
+            purged,
+            settings,
+            on_fatal,
+            failure: None,
+            dones: Vec::new(),
+            written: Vec::new(),
+            units: Vec::new(),
+        }
+    }
+
+    /// Writes until the log is closed.
+    pub(crate) fn run(&mut self) {
+        // The commit index of a batch usually comes right after its callbacks. It is waited for once, so that an
+        // idle log does not wake the processor.
+        let mut patience = Patience::Endless;
+        while let Some(batch) = self.shared.take(self.settings.batch_bytes, patience) {
+            patience =
+                if batch.jobs.is_empty() { Patience::Endless } else { Patience::Once(self.settings.commit_delay) };
+            self.process(batch);
+        }
+        self.stop();
+    }
+
+    /// Writes and syncs one batch of what is queued, or the commit index if nothing is. False if there was nothing
+    /// to do. Callbacks run inside. After [`super::Wal::close`] it also ends the log.
+    pub fn step(&mut self) -> bool {
+        match self.shared.take(self.settings.batch_bytes, Patience::None) {
+            Some(batch) => self.process(batch),
+            None => {
+                self.stop();
+                false
+            }
+        }
+    }
+
+    fn process(&mut self, batch: Batch) -> bool {
+        let idle = batch.jobs.is_empty();
+        if let Some((kind, text)) = &self.failure {
+            for queued in batch.jobs {
+                let (Job::Append { done, .. } | Job::HardState { done, .. } | Job::Snapshot { done, .. }) = queued.job;
+                done(Err(io::Error::new(*kind, text.clone())));
+            }
+            return !idle;
+        }
+        let worked = match self.write(batch) {
+            Ok(worked) => worked,
+            Err(error) => {
+                self.fail(error);
+                return true;
+            }
+        };
+        for done in self.dones.drain(..) {
+            done(Ok(()));
+        }
+        if let Err(error) = self.keep_house() {
+            self.fail(error);
+        }
+        worked
+    }
+
+    /// Brings a batch to the disk; its callbacks are in `dones` then.
+    fn write(&mut self, batch: Batch) -> Result<bool, WalError> {
+        let (jobs, before) = (batch.jobs.len(), self.state);
+        self.encoder.clear(self.settings.batch_bytes * 2);
+        self.written.clear();
+        self.units.clear();
+        let mut valid = batch.written;
+        let mut snapshot = 0;
+        for (number, queued) in batch.jobs.into_iter().enumerate() {
+            match queued.job {
+                Job::Append { entries, done } => {
+                    self.dones.push(done);
+                    self.append(number, &entries);
+                    if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+                        valid = valid.min(first.index - 1);
+                        if first.index <= queued.valid_to {
+                            valid = last.index.min(queued.valid_to);
+                        }
+                    }
+                }
+                Job::HardState { state, done } => {
+                    self.dones.push(done);
+                    let commit = self.state.commit.max(state.commit.min(valid));
+                    self.save(HardState { commit, ..state });
+                }
+                Job::Snapshot { position, conf_state, restart, done } => {
+                    self.dones.push(done);
+                    // Before the state: a torn write leaves a record beyond the commit index, which does not count.
+                    // The other way round it would leave a commit index without its entries.
+                    self.encoder.snapshot(position, &conf_state);
+                    self.last_written = self.last_written.max(position.index);
+                    snapshot = position.index;
+                    valid = if restart { position.index } else { valid.max(position.index) };
+                    self.save(HardState { commit: self.state.commit.max(position.index), ..self.state });
+                }
+            }
+        }
+        // A commit index that is not for this log's entries must not meet others in the files.
+        let commit = batch.commit.min(valid);
+        if commit > self.state.commit {
+            self.save(HardState { commit, ..self.state });
+        }
+        if self.encoder.bytes().is_empty() && jobs == 0 {
+            return Ok(false);
+        }
+        if !self.encoder.bytes().is_empty() {
+            self.files.write(self.encoder.bytes())?;
+        }
+        let vote = |state: HardState| (state.term, state.vote, state.vote_committed);
+        if !self.units.is_empty() || snapshot > 0 || vote(before) != vote(self.state) {
+            self.files.sync()?;
+        }
+        self.purged = self.shared.finish(Finished {
+            jobs,
+            written: &self.written,
+            units: &self.units,
+            segment: self.files.current(),
+            snapshot,
+        });
+        Ok(true)
+    }
+
+    fn append(&mut self, job: usize, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        let start = self.files.current().end();
+        for entry in entries {
+            let offset = start + self.encoder.bytes().len() as u64;
+            self.units.push(to_units(offset).expect("records are aligned, and a segment is far below 32 GiB"));
+            self.encoder.entry(entry);
+            self.last_written = entry.index;
+        }
+        self.written.push(Written { job, first: first.index, len: entries.len() });
+    }
+
+    fn save(&mut self, state: HardState) {
+        if state != self.state {
+            self.encoder.hard_state(state);
+            self.state = state;
+        }
+    }
+
+    /// What nobody waits for: a full segment is cut, segments that are not needed go.
+    fn keep_house(&mut self) -> Result<(), WalError> {
+        if self.files.is_full() {
+            self.encoder.clear(self.settings.batch_bytes * 2);
+            segment_head(&mut self.encoder, self.identity, self.state);
+            self.files.cut(self.last_written + 1, self.encoder.bytes())?;
+        }
+        self.files.delete_behind(self.purged, self.settings.max_segments)
+    }
+
+    fn fail(&mut self, error: WalError) {
+        self.shared.fail(&error);
+        let (kind, text) = (error.kind(), error.to_string());
+        (self.on_fatal)(error);
+        for done in self.dones.drain(..) {
+            done(Err(io::Error::new(kind, text.clone())));
+        }
+        self.failure = Some((kind, text));
+    }
+
+    /// Writes the commit index that came last, syncs, and removes the spare segment.
+    fn stop(&mut self) {
+        if self.failure.is_some() {
+            return;
+        }
+        let commit_only = self.shared.lock().take_batch(0);
+        let written = self.write(commit_only);
+        // Also what was written unsynced before.
+        let stopped = written.and_then(|_| self.files.sync()).and_then(|()| self.files.stop());
+        if let Err(error) = stopped {
+            self.fail(error);
+        }
+    }
+}
