@@ -16,9 +16,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The most that one message to a follower carries, in bytes of payload.
-const APPEND_BYTES: usize = 2 * 1024 * 1024;
+const APPEND_BYTES: u64 = 2 * 1024 * 1024;
 /// The most that is read ahead of apply, in bytes of payload.
-const APPLY_BYTES: usize = 8 * 1024 * 1024;
+const APPLY_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The voters and learners that a snapshot record names; written by whoever applies a membership.
 pub type SharedConfState = Arc<ArcSwap<ConfState>>;
@@ -35,13 +35,8 @@ impl LogStore {
         Self { wal, conf_state }
     }
 
-    fn position_at(&self, index: u64) -> io::Result<Option<LogPosition>> {
-        let purged = self.wal.purged();
-        if index == purged.index {
-            return Ok(Some(purged));
-        }
-        let entries = self.wal.read(index..index.saturating_add(1)).map_err(io::Error::other)?;
-        Ok(entries.first().map(|entry| LogPosition { term: entry.term, index: entry.index }))
+    fn position_at(&self, index: u64) -> Option<LogPosition> {
+        self.wal.term_at(index).map(|term| LogPosition { term, index })
     }
 }
 
@@ -160,7 +155,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
         let commit = self.wal.hard_state().commit.min(self.wal.last().index);
-        Ok(self.position_at(commit)?.and_then(types::log_id))
+        Ok(self.position_at(commit).and_then(types::log_id))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
@@ -175,7 +170,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let index = types::position_or_zero(last_log_id.as_ref()).index;
-        self.wal.truncate_after(index).map_err(io::Error::other)
+        self.wal.truncate_after(index);
+        Ok(())
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
@@ -185,12 +181,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let done = Box::new(move |result| {
             done.send(result).ok();
         });
-        // A snapshot was installed that reaches beyond the log: it goes on behind the snapshot.
-        if upto.index > self.wal.last().index {
-            self.wal.reset_to(upto, conf_state, done);
-        } else {
-            self.wal.purge(upto, conf_state, done);
-        }
+        // Where a snapshot was installed that reaches beyond the log, it goes on behind the snapshot.
+        self.wal.purge(upto, conf_state, done);
         synced.await.map_err(|_| io::Error::other("log closed"))?
     }
 }

@@ -79,7 +79,10 @@ pub fn open(settings: &Settings, tools: &Tools, on_fatal: wal::OnFatal) -> anyho
 }
 
 fn wal_settings(settings: &Settings) -> wal::Settings {
-    wal::Settings { max_wals: settings.storage.max_wals, ..wal::Settings::default() }
+    wal::Settings {
+        max_segments: usize::try_from(settings.storage.max_wals).unwrap_or(usize::MAX),
+        ..wal::Settings::default()
+    }
 }
 
 fn create_private_dir(disk: &dyn Disk, dir: &Path) -> anyhow::Result<()> {

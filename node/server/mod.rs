@@ -62,7 +62,7 @@ async fn member(settings: &Settings, end_process: EndProcess) -> anyhow::Result<
         cache_bytes: CACHE_BYTES,
     };
     let log_failed = Arc::clone(&end_process);
-    let ground = bootstrap::open(settings, &tools, Box::new(move |error| log_failed(error)))?;
+    let ground = bootstrap::open(settings, &tools, Box::new(move |error| log_failed(&error)))?;
     let node = Node::start(settings, &registers, tools, ground, clock, end_process).await?;
     let ended = node.serve(settings, &registers, listeners, &mut signals).await;
     node.stop().await;
@@ -117,7 +117,7 @@ impl Node {
         let worker = Worker::start(apply::Start {
             applier,
             settings: apply::Settings { slice_rows: settings.compaction.batch_limit.max(1), ..Default::default() },
-            log_synced: wal.synced_index(),
+            log_synced: wal.synced(),
             waiters: Arc::clone(&waiters),
             metrics: registers.apply.clone(),
             on_fatal: Box::new(move |fatal| state_failed(&fatal)),
@@ -246,7 +246,9 @@ impl Node {
         if let Err(error) = self.worker.close().await {
             tracing::warn!(%error, "apply had ended before");
         }
-        self.wal.close();
+        if let Err(error) = self.wal.close() {
+            tracing::warn!(%error, "the log had ended before");
+        }
     }
 }
 

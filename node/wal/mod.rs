@@ -46,6 +46,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -225,6 +226,11 @@ impl Wal {
     /// Entries up to this index are durable here.
     pub fn synced_index(&self) -> u64 {
         self.owner.shared.synced_index()
+    }
+
+    /// What [`Self::synced_index`] reads, for whoever looks often.
+    pub fn synced(&self) -> Arc<AtomicU64> {
+        self.owner.shared.synced()
     }
 
     /// Writes and syncs what is queued and the commit index, and waits for the writer to end. Later requests fail.

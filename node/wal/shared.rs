@@ -105,7 +105,7 @@ pub(crate) struct State {
 pub(crate) struct Shared {
     state: Mutex<State>,
     wake: Condvar,
-    synced: AtomicU64,
+    synced: Arc<AtomicU64>,
     tail_bytes: usize,
 }
 
@@ -125,11 +125,15 @@ impl Shared {
             stopping: false,
             failure: None,
         };
-        Self { state: Mutex::new(state), wake: Condvar::new(), synced: AtomicU64::new(synced), tail_bytes }
+        Self { state: Mutex::new(state), wake: Condvar::new(), synced: Arc::new(AtomicU64::new(synced)), tail_bytes }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn synced(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.synced)
     }
 
     pub(crate) fn synced_index(&self) -> u64 {
