@@ -83,7 +83,7 @@ struct Inner {
     lease_of: HashMap<Bytes, LeaseId>,
     /// Present while this member leads.
     expiry: Option<ExpiryQueue>,
-    /// Granted since the leader's half was last called: apply knows no time, so they start then.
+    /// Granted or reset since the leader's half was last called: apply knows no time, so they start then.
     unscheduled: Vec<LeaseId>,
 }
 
@@ -172,7 +172,12 @@ impl Lessor {
         let mut inner = self.lock();
         let entry = inner.leases.get_mut(&id)?;
         entry.lease.remaining_ttl_secs = remaining_ttl_secs;
-        Some(entry.lease)
+        let lease = entry.lease;
+        if remaining_ttl_secs == 0 && inner.expiry.is_some() {
+            // An earlier leader renewed it, and this one may have started from the checkpoint before.
+            inner.unscheduled.push(id);
+        }
+        Some(lease)
     }
 
     /// Follows the changes of one revision: a put hangs its key on its lease and on no other, [`LeaseId::NONE`]
@@ -335,8 +340,11 @@ impl Inner {
         let Some(expiry) = &mut self.expiry else { return };
         for id in self.unscheduled.drain(..) {
             // Revoked in between: nothing to schedule.
-            if let Some(entry) = self.leases.get(&id) {
-                expiry.schedule(id, now.saturating_add(rest_of(&entry.lease)));
+            let Some(entry) = self.leases.get(&id) else { continue };
+            let deadline = now.saturating_add(rest_of(&entry.lease));
+            // Never downward, and never back to life: the revoke of a lease that is due may be on its way.
+            if expiry.deadline(id).is_none_or(|earlier| now < earlier && earlier < deadline) {
+                expiry.schedule(id, deadline);
             }
         }
     }

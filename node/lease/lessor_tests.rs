@@ -103,6 +103,21 @@ fn a_new_leader_gives_the_full_time_or_the_checkpoint() {
 }
 
 #[test]
+fn a_renewal_of_the_former_leader_counts_even_if_it_is_applied_late() {
+    let lessor = lessor();
+    lessor.grant(LeaseId(1), 600).expect("new");
+    lessor.checkpoint(LeaseId(1), 10).expect("there");
+    lessor.promote(Ticks(0), Duration::ZERO);
+    lessor.checkpoint(LeaseId(1), 0).expect("there");
+    let left = |now| lessor.time_to_live(LeaseId(1), Ticks(now), false).expect("there").remaining_secs;
+    assert_eq!(left(5000), 600);
+    // But not once it is due: its revoke may have been proposed.
+    assert_eq!(lessor.due(Ticks(605_000), 10), [LeaseId(1)]);
+    lessor.checkpoint(LeaseId(1), 0).expect("there");
+    assert_eq!(left(605_001), 0);
+}
+
+#[test]
 fn only_long_leases_are_checkpointed_and_only_now_and_then() {
     let lessor = leader();
     lessor.grant(LeaseId(1), 60).expect("new");

@@ -30,4 +30,4 @@ pub use stream::WatchStream;
 pub use watcher::{CreateError, Filters, Start, WatchId, WatchSpec};
 
 #[cfg(test)]
-mod model_test;
+mod tests;

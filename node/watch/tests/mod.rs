@@ -1,0 +1,5 @@
+//! Watching against a naive model, on plain data and with a real store.
+
+mod hub;
+mod model;
+mod registry;
