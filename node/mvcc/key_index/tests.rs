@@ -205,10 +205,10 @@ fn while_compacting(index: &mut KeyIndex, revision: i64) {
 }
 
 #[test]
-fn a_million_keys_need_less_than_130_bytes_each() {
+fn a_key_needs_less_than_130_bytes() {
     let mut index = KeyIndex::default();
     let start = std::time::Instant::now();
-    for n in 0..1_000_000 {
+    for n in 0..200_000 {
         index.put(key_of(n).as_bytes(), Revision { main: 2 + n as i64, sub: 0 });
     }
     let built = start.elapsed();
