@@ -36,17 +36,6 @@ async fn the_status_tells_version_sizes_leader_and_log() {
 }
 
 #[tokio::test]
-async fn the_quota_of_the_flag_is_told() {
-    if !since(3, 7) {
-        return;
-    }
-    check_alone(&["--quota-backend-bytes=67108864"], async |case| {
-        assert_eq!(case.client.status().await.expect("status").db_size_quota, 64 << 20);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn equal_histories_have_equal_hashes_and_a_hash_covers_history() {
     let mut hashes = Vec::new();
     for _ in 0..2 {
