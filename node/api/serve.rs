@@ -86,7 +86,8 @@ pub async fn serve_client(
 
 fn connection_builder(settings: ConnectionSettings) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    // Scripts look for headers as Go writes them.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).title_case_headers(true);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -73,7 +73,6 @@ pub struct Applier {
     /// this process.
     compacted: i64,
     local: MemberId,
-    mvcc_metrics: crate::mvcc::Metrics,
     cluster_metrics: crate::cluster::Metrics,
     alarm_metrics: crate::alarm::Metrics,
 }
@@ -82,7 +81,7 @@ impl Applier {
     /// Opens the state that `parts.storage` holds. The lessor is filled from it.
     pub fn open(parts: Parts) -> Result<Self, Fatal> {
         let Parts { storage, lessor, local, mvcc_metrics, cluster_metrics, alarm_metrics } = parts;
-        let Opened { store, attachments } = Store::open(storage, mvcc_metrics.clone())?;
+        let Opened { store, attachments } = Store::open(storage, mvcc_metrics)?;
         let published = Published { views: store.views(), lessor, cluster: Arc::default(), alarms: Arc::default() };
         let mut applier = Self {
             store,
@@ -92,7 +91,6 @@ impl Applier {
             applied: LogPosition::default(),
             compacted: -1,
             local,
-            mvcc_metrics,
             cluster_metrics,
             alarm_metrics,
         };
@@ -102,11 +100,9 @@ impl Applier {
 
     /// Goes on with the state of another file, a received snapshot. Readers of the old one keep it until they end.
     pub fn install(&mut self, storage: Storage) -> Result<LogPosition, Fatal> {
-        let Opened { store, attachments } = Store::open(storage, self.mvcc_metrics.clone())?;
+        let Opened { store, attachments } = Store::install(storage, self.store.views())?;
         self.store = store;
         self.load(attachments)?;
-        // Last, so that who sees the new keys sees their leases.
-        self.publish_view();
         Ok(self.applied)
     }
 
@@ -173,7 +169,6 @@ impl Applier {
         let Run { mut batch, outcome, .. } = run;
         batch.storage().set_applied(outcome.applied)?;
         batch.commit(durability)?;
-        self.publish_view();
         self.applied = outcome.applied;
         if outcome.cluster_changed {
             self.publish_cluster();
@@ -200,7 +195,6 @@ impl Applier {
         let mut batch = self.store.begin()?;
         let progress = batch.compaction_slice(budget_rows)?;
         batch.commit(Durability::Volatile)?;
-        self.publish_view();
         if let Progress::Finished { revision } = progress {
             self.compacted = revision;
         }
@@ -210,14 +204,7 @@ impl Applier {
     /// Makes durable what was committed before.
     pub fn commit_durably(&mut self) -> Result<(), Fatal> {
         self.store.begin()?.commit(Durability::Durable)?;
-        self.publish_view();
         Ok(())
-    }
-
-    /// A store publishes in a place of its own, and readers know that of the first store only, which an installed
-    /// snapshot may have replaced.
-    fn publish_view(&self) {
-        self.published.views.replace(&self.store.views());
     }
 
     fn publish_cluster(&self) {

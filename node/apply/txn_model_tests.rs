@@ -303,7 +303,7 @@ fn compare_with_model(steps: &[Step]) {
 }
 
 /// The replies, and the hash of all rows.
-fn run_in_batches(steps: &[Step], sizes: &[usize], finish_compactions: bool) -> (Vec<(u64, Answer)>, u32) {
+fn run_in_batches(steps: &[Step], sizes: &[usize], compact_at_once: bool) -> (Vec<(u64, Answer)>, u32) {
     let (mut node, mut replies, mut sizes) = (Node::new(), Vec::new(), sizes.iter().cycle());
     let entry = |(at, step)| {
         let index = at as u64 + 1;
@@ -315,10 +315,12 @@ fn run_in_batches(steps: &[Step], sizes: &[usize], finish_compactions: bool) -> 
         let batch: Vec<_> = entries.drain(..size.min(entries.len())).collect();
         let outcome = node.applier.apply_batch(batch, &|_| true, Durability::Volatile).expect("memory does not fail");
         replies.extend(outcome.replies);
-        if finish_compactions {
+        if compact_at_once {
             compact_all(&mut node);
         }
     }
+    // etcd's hash of an emptied store depends on rows that a compaction has not reached yet, and so does ours.
+    compact_all(&mut node);
     let view = node.applier.published().views.load();
     let hash = view.hash_kv(0).expect("the present is readable").hash;
     (replies, hash)

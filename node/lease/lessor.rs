@@ -4,7 +4,7 @@ use super::{ExpiryQueue, LeaseError, LeaseRow, MAX_TTL_SECS, Metrics};
 use crate::clock::Ticks;
 use crate::types::LeaseId;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -59,14 +59,21 @@ pub enum Renewal {
 #[derive(Debug)]
 struct Entry {
     lease: Lease,
-    keys: BTreeSet<Bytes>,
+    /// In no order: sorted where they are shown, which is rare.
+    keys: HashSet<Bytes>,
     /// Keep-alives that wait for the revoke; dropping them ends the wait.
     waiting: Vec<oneshot::Sender<std::convert::Infallible>>,
 }
 
 impl Entry {
     fn new(lease: Lease) -> Self {
-        Self { lease, keys: BTreeSet::new(), waiting: Vec::new() }
+        Self { lease, keys: HashSet::new(), waiting: Vec::new() }
+    }
+
+    fn sorted_keys(&self) -> Vec<Bytes> {
+        let mut keys: Vec<Bytes> = self.keys.iter().cloned().collect();
+        keys.sort_unstable();
+        keys
     }
 }
 
@@ -76,7 +83,7 @@ struct Inner {
     lease_of: HashMap<Bytes, LeaseId>,
     /// Present while this member leads.
     expiry: Option<ExpiryQueue>,
-    /// Granted since the leader's half was last called: apply knows no time, so they start then.
+    /// Granted or reset since the leader's half was last called: apply knows no time, so they start then.
     unscheduled: Vec<LeaseId>,
 }
 
@@ -155,7 +162,9 @@ impl Lessor {
         }
         drop(inner);
         self.metrics.revoked.inc();
-        Ok(entry.keys.into_iter().collect())
+        let mut keys: Vec<Bytes> = entry.keys.into_iter().collect();
+        keys.sort_unstable();
+        Ok(keys)
     }
 
     /// Records what is left of a lease. None if there is no such lease, which is not an error.
@@ -163,7 +172,12 @@ impl Lessor {
         let mut inner = self.lock();
         let entry = inner.leases.get_mut(&id)?;
         entry.lease.remaining_ttl_secs = remaining_ttl_secs;
-        Some(entry.lease)
+        let lease = entry.lease;
+        if remaining_ttl_secs == 0 && inner.expiry.is_some() {
+            // An earlier leader renewed it, and this one may have started from the checkpoint before.
+            inner.unscheduled.push(id);
+        }
+        Some(lease)
     }
 
     /// Follows the changes of one revision: a put hangs its key on its lease and on no other, [`LeaseId::NONE`]
@@ -283,7 +297,7 @@ impl Lessor {
         let deadline = inner.expiry.as_ref()?.deadline(id)?;
         let entry = inner.leases.get(&id)?;
         let remaining_secs = i64::try_from(deadline.since(now).as_secs()).unwrap_or(i64::MAX);
-        let keys = if with_keys { entry.keys.iter().cloned().collect() } else { Vec::new() };
+        let keys = if with_keys { entry.sorted_keys() } else { Vec::new() };
         Some(LeaseTime { granted_ttl_secs: entry.lease.ttl_secs, remaining_secs, keys })
     }
 
@@ -298,7 +312,7 @@ impl Lessor {
 
     /// The attached keys, sorted, as this member knows them. None if there is no such lease.
     pub fn keys(&self, id: LeaseId) -> Option<Vec<Bytes>> {
-        self.lock().leases.get(&id).map(|entry| entry.keys.iter().cloned().collect())
+        self.lock().leases.get(&id).map(Entry::sorted_keys)
     }
 
     /// Counts leases whose revoke, proposed because they were due, was applied.
@@ -326,8 +340,11 @@ impl Inner {
         let Some(expiry) = &mut self.expiry else { return };
         for id in self.unscheduled.drain(..) {
             // Revoked in between: nothing to schedule.
-            if let Some(entry) = self.leases.get(&id) {
-                expiry.schedule(id, now.saturating_add(rest_of(&entry.lease)));
+            let Some(entry) = self.leases.get(&id) else { continue };
+            let deadline = now.saturating_add(rest_of(&entry.lease));
+            // Never downward, and never back to life: the revoke of a lease that is due may be on its way.
+            if expiry.deadline(id).is_none_or(|earlier| now < earlier && earlier < deadline) {
+                expiry.schedule(id, deadline);
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::lease::min_ttl_secs;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 fn lessor() -> Lessor {
     let registry = prometheus::Registry::new();
@@ -99,6 +100,21 @@ fn a_new_leader_gives_the_full_time_or_the_checkpoint() {
     lessor.checkpoint(LeaseId(2), 0).expect("there");
     assert!(is_renewed(&lessor.renew(LeaseId(2), Ticks(0))));
     assert_eq!(left(2), 600);
+}
+
+#[test]
+fn a_renewal_of_the_former_leader_counts_even_if_it_is_applied_late() {
+    let lessor = lessor();
+    lessor.grant(LeaseId(1), 600).expect("new");
+    lessor.checkpoint(LeaseId(1), 10).expect("there");
+    lessor.promote(Ticks(0), Duration::ZERO);
+    lessor.checkpoint(LeaseId(1), 0).expect("there");
+    let left = |now| lessor.time_to_live(LeaseId(1), Ticks(now), false).expect("there").remaining_secs;
+    assert_eq!(left(5000), 600);
+    // But not once it is due: its revoke may have been proposed.
+    assert_eq!(lessor.due(Ticks(605_000), 10), [LeaseId(1)]);
+    lessor.checkpoint(LeaseId(1), 0).expect("there");
+    assert_eq!(left(605_001), 0);
 }
 
 #[test]

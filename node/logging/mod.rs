@@ -76,13 +76,13 @@ fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(log: &Log, logger: Logger) -> i
     JsonLayer::new(log.format, logger).with_filter(targets(log.level))
 }
 
-/// Who is heard. Libraries know neither what is normal here nor what an operator can act on: they are heard from
-/// WARN (from INFO when debugging), and their errors are written as warnings.
+/// Who is heard. Libraries know neither what is normal here nor what an operator can act on: only their errors are
+/// heard (from INFO when debugging), and written as warnings.
 fn targets(level: LogLevel) -> Targets {
     let (own, others) = match level {
         LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::INFO),
-        LogLevel::Info => (LevelFilter::INFO, LevelFilter::WARN),
-        LogLevel::Warn => (LevelFilter::WARN, LevelFilter::WARN),
+        LogLevel::Info => (LevelFilter::INFO, LevelFilter::ERROR),
+        LogLevel::Warn => (LevelFilter::WARN, LevelFilter::ERROR),
         LogLevel::Error => (LevelFilter::ERROR, LevelFilter::OFF),
         LogLevel::Fatal => (LevelFilter::OFF, LevelFilter::OFF),
     };

@@ -34,9 +34,8 @@ impl Change {
 /// Changes in ascending order of revision.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// All but the last up to `CHUNK_CHANGES` changes. Every path from the root to a chunk is `height` long.
+    /// All but the last up to `CHUNK_CHANGES` changes. All paths from the root to a chunk are equally long.
     full: Option<Arc<Node>>,
-    height: u32,
     tail: Vec<Change>,
 }
 
@@ -54,14 +53,13 @@ impl History {
         }
         let chunk = Arc::new(Node::Chunk(std::mem::take(&mut self.tail).into_boxed_slice()));
         let Some(mut root) = self.full.take() else {
-            (self.full, self.height) = (Some(chunk), 0);
+            self.full = Some(chunk);
             return;
         };
-        if let Some(beside) = append(&mut root, self.height, chunk) {
-            root = Arc::new(Node::Branch(vec![root, beside]));
-            self.height += 1;
-        }
-        self.full = Some(root);
+        self.full = Some(match append(&mut root, chunk) {
+            None => root,
+            Some(beside) => Arc::new(Node::Branch(vec![root, beside])),
+        });
     }
 
     /// The last change at or before `revision`.
@@ -105,10 +103,10 @@ impl Node {
 }
 
 /// Puts `chunk` at the right edge below `node`. A node that does not fit is given back, to stand beside it.
-fn append(node: &mut Arc<Node>, height: u32, chunk: Arc<Node>) -> Option<Arc<Node>> {
+fn append(node: &mut Arc<Node>, chunk: Arc<Node>) -> Option<Arc<Node>> {
     let Node::Branch(children) = Arc::make_mut(node) else { return Some(chunk) };
     let last = children.last_mut().expect("a branch has children");
-    let beside = append(last, height - 1, chunk)?;
+    let beside = append(last, chunk)?;
     if children.len() < FANOUT {
         children.push(beside);
         return None;
@@ -194,7 +192,6 @@ mod tests {
     fn copies_stay_as_they_were_and_a_push_shares_all_but_the_edge() {
         let mut history = History::default();
         (0..300_000).for_each(|main| history.push(change(main, 0, false)));
-        assert_eq!(history.height, 3);
         let copy = history.clone();
         (300_000..300_100).for_each(|main| history.push(change(main, 0, false)));
         assert_eq!(copy.last_at(i64::MAX).unwrap().main, 299_999);

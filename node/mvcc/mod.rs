@@ -13,6 +13,7 @@ mod event;
 mod hash;
 mod history;
 mod key_index;
+mod load;
 mod metrics;
 mod query;
 mod read;

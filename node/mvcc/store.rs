@@ -3,17 +3,16 @@
 use super::compaction::Compactions;
 use super::hash::CompactionHashes;
 use super::key_index::KeyIndex;
+use super::load::{Loaded, load};
 use super::metrics::Metrics;
-use super::record::Record;
 use super::retained::Retained;
-use super::revision::{Revision, RowKey};
+use super::revision::RowKey;
 use super::rows::PendingRows;
-use super::view::{Shared, View, Views, parse_row_key};
+use super::view::{Shared, View, Views};
 use super::write::WriteBatch;
 use crate::storage::{Storage, StorageError, Table, Version};
 use crate::types::LeaseId;
 use bytes::Bytes;
-use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 /// etcd's `meta` rows of a compaction: a 17-byte revision each.
@@ -44,20 +43,24 @@ pub struct Opened {
     pub attachments: Vec<(Bytes, LeaseId)>,
 }
 
-/// What the rows say.
-struct Scanned {
-    index: KeyIndex,
-    last_main: i64,
-    attachments: Vec<(Bytes, LeaseId)>,
-}
-
 impl Store {
-    /// Builds the index from the rows: about a second for a million. The revision is the highest that a row
+    /// Builds the index from the rows. The revision is the highest that a row
     /// or a mark of a compaction names (etcd #17780). A compaction that was scheduled and not finished
     /// counts as done for readers and goes on with the next slices.
     pub fn open(storage: Storage, metrics: Metrics) -> Result<Opened, StorageError> {
+        Self::load(storage, metrics, None)
+    }
+
+    /// As [`Self::open`] for a state that takes the place of another, as from a Raft snapshot: whoever has
+    /// `views` finds the new state there from now on.
+    pub fn install(storage: Storage, views: Views) -> Result<Opened, StorageError> {
+        let metrics = views.load().shared.metrics.clone();
+        Self::load(storage, metrics, Some(views))
+    }
+
+    fn load(storage: Storage, metrics: Metrics, views: Option<Views>) -> Result<Opened, StorageError> {
         let version = storage.version()?;
-        let Scanned { index, last_main, attachments } = scan(&version)?;
+        let Loaded { index, last_main, attachments } = load(&version)?;
         let scheduled = compact_mark(&version, SCHEDULED_KEY)?;
         let finished = compact_mark(&version, FINISHED_KEY)?;
         let compacted = scheduled.max(finished).unwrap_or(-1);
@@ -72,7 +75,13 @@ impl Store {
         let shared = Shared { retained: Retained::default(), hashes: CompactionHashes::default(), metrics };
         let view = View { index: index.clone(), revision, compacted, version, shared: Arc::new(shared) };
         let last = Arc::new(view);
-        let views = Views::new(last.clone());
+        let views = match views {
+            Some(views) => {
+                views.publish(last.clone());
+                views
+            }
+            None => Views::new(last.clone()),
+        };
         let rows = PendingRows::default();
         let store = Self { storage, index, revision, compacted, rows, compactions, last, views };
         Ok(Opened { store, attachments })
@@ -110,31 +119,6 @@ impl Store {
     pub(super) fn metrics(&self) -> &Metrics {
         &self.last.shared.metrics
     }
-}
-
-fn scan(version: &Version) -> Result<Scanned, StorageError> {
-    let mut index = KeyIndex::default();
-    let mut last_main = 0;
-    let mut leased: Vec<(Bytes, Revision, LeaseId)> = Vec::new();
-    version.scan(Table::Key, (Bound::Unbounded, Bound::Unbounded), |row_key, row| {
-        let key = parse_row_key(row_key)?;
-        let record =
-            Record::parse(row).ok_or_else(|| StorageError::Malformed { table: Table::Key, row: row_key.to_vec() })?;
-        last_main = key.revision().main;
-        // A row without a key only moves the revision (`etcdutl snapshot restore --bump-revision`).
-        if !record.key.is_empty() {
-            let put = (!key.is_tombstone()).then_some((record.create_revision, record.version));
-            index.restore(record.key, key.revision(), put);
-            if record.lease != 0 {
-                leased.push((Bytes::copy_from_slice(record.key), key.revision(), LeaseId(record.lease)));
-            }
-        }
-        Ok::<_, StorageError>(ControlFlow::Continue(()))
-    })?;
-    let is_newest = |key: &Bytes, revision: Revision| index.get(key).is_some_and(|put| put.revision() == revision);
-    leased.retain(|(key, revision, _)| is_newest(key, *revision));
-    let attachments = leased.into_iter().map(|(key, _, lease)| (key, lease)).collect();
-    Ok(Scanned { index, last_main, attachments })
 }
 
 fn compact_mark(version: &Version, key: &[u8]) -> Result<Option<i64>, StorageError> {

@@ -18,6 +18,9 @@ use keelstone_proto::mvccpb::KeyValue;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
+/// Bytes of rows after which [`View::history`] ends early.
+const MAX_HISTORY_BYTES: usize = 4 << 20;
+
 /// The newest view, for any number of readers. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Views {
@@ -62,7 +65,8 @@ impl Views {
         self.newest.store(view);
     }
 
-    /// Continues with another store, after a snapshot took this one's place.
+    /// Shows the newest view of `other` here. A store that takes over these views ([`super::Store::install`])
+    /// needs none of it.
     pub fn replace(&self, other: &Views) {
         self.newest.store(other.load());
     }
@@ -134,26 +138,27 @@ impl View {
         Ok(Some(decode(&row)?))
     }
 
-    /// The changes of revisions `from` to `to`, both included, in order. Revisions are never split, so after
-    /// about `limit_rows` changes it ends early: go on behind the last revision it gave. Compactions leave
-    /// gaps above their revision in nothing, and below it there is nothing to read.
+    /// The changes of revisions `from` to `to`, both included, in order, for watchers that catch up. Ends early
+    /// after about `limit_rows` changes or 4 MiB, but never inside a revision: go on behind the last one given.
+    /// Empty if there is nothing from `from` on. Refused below the compact revision.
     pub fn history(&self, from: i64, to: i64, limit_rows: usize) -> Result<Vec<Arc<RevisionEvents>>, ReadError> {
         if from < self.compacted {
             return Err(ReadError::Compacted { compacted: self.compacted });
         }
         let mut revisions: Vec<RevisionEvents> = Vec::new();
-        let (mut rows, mut copies) = (0, RowCopies::default());
+        let (mut rows, mut bytes, mut copies) = (0, 0, RowCopies::default());
         let interval = (start_of(from), end_of(to.min(self.revision)));
         let bounds = (Bound::Included(&interval.0[..]), Bound::Excluded(&interval.1[..]));
         self.version.scan(Table::Key, bounds, |row_key, row| {
             let key = parse_row_key(row_key)?;
             let main = key.revision().main;
             let begins = revisions.last().is_none_or(|last| last.revision != main);
-            if begins && rows >= limit_rows {
+            if begins && (rows >= limit_rows || bytes >= MAX_HISTORY_BYTES) {
                 return Ok(ControlFlow::Break(()));
             }
             let Some(event) = event(&key, row, &mut copies)? else { return Ok(ControlFlow::Continue(())) };
             rows += 1;
+            bytes += row.len();
             match revisions.last_mut() {
                 Some(last) if !begins => last.events.push(event),
                 _ => revisions.push(RevisionEvents { revision: main, events: vec![event] }),

@@ -124,6 +124,8 @@ struct Inner {
     lessor: Arc<Lessor>,
     clock: Arc<dyn Clock>,
     leadership: Leadership,
+    /// The term of the last applied entry; it grows after the answers to the entries of earlier terms were given.
+    applied_term: watch::Receiver<u64>,
     leader: watch::Receiver<Option<MemberId>>,
     peers: PeerClients,
     request_ids: RequestIds,
@@ -170,6 +172,7 @@ impl Consensus {
         let conf_state = SharedConfState::default();
         let log_store = LogStore::new(parts.wal.clone(), Arc::clone(&conf_state));
         let state_files = Arc::new(parts.state_files);
+        let (term_applied, applied_term) = watch::channel(parts.applied.0.term);
         let state_machine = StateMachine::new(
             parts.worker.clone(),
             Arc::clone(&parts.waiters),
@@ -177,6 +180,7 @@ impl Consensus {
             conf_state,
             Arc::clone(&state_files),
             parts.applied,
+            term_applied,
         );
         let peers = PeerClients::new(parts.identity, parts.timing);
         let raft =
@@ -192,6 +196,7 @@ impl Consensus {
             wal: parts.wal,
             worker: parts.worker,
             state_files,
+            applied_term,
             waiters: parts.waiters,
             lessor: parts.lessor,
             leadership: Leadership::new(
@@ -294,8 +299,8 @@ impl Consensus {
         match tokio::time::timeout(self.request_timeout(), reply).await {
             Ok(Ok(Ok(reply))) => Some(Ok(reply)),
             Ok(Ok(Err(refused))) => Some(Err(refused.into())),
-            Ok(Err(_closed)) => Some(Err(RequestError::Stopped)),
-            Err(_elapsed) => None,
+            // Given up: a snapshot took the place of entries, this one perhaps among them.
+            Ok(Err(_)) | Err(_) => None,
         }
     }
 
@@ -404,6 +409,21 @@ impl Consensus {
         self.inner.worker.applied()
     }
 
+    /// The known leader and the term it leads in.
+    pub(super) fn leader_and_term(&self) -> Option<(MemberId, u64)> {
+        let watched = self.inner.raft.metrics();
+        let metrics = watched.borrow_watched();
+        let leader = self.inner.leadership.leader(&metrics)?;
+        let vote = &metrics.vote;
+        (vote.committed && vote.leader_id.voted_for == leader.0).then_some((leader, vote.leader_id.term))
+    }
+
+    /// Waits until an entry of a later term than `term` is applied here.
+    pub(super) async fn applied_beyond_term(&self, term: u64) {
+        // It ends early only with the node.
+        self.inner.applied_term.clone().wait_for(|applied| *applied > term).await.ok();
+    }
+
     pub(super) fn heard_from_leader(&self, leader: MemberId) {
         self.inner.leadership.heard_from(leader);
     }
@@ -477,7 +497,10 @@ impl Consensus {
                 self.inner.counters.leader_changes.fetch_add(1, Ordering::Relaxed);
                 self.inner.counters.leader_since.store(self.inner.clock.now().0.max(1), Ordering::Relaxed);
             }
-            let leads_in = (metrics.state == ServerState::Leader).then_some(metrics.current_term);
+            // Not before all that earlier leaders answered is applied here: a lease whose revoke is still on its way
+            // must not be renewed (etcd #20615).
+            let caught_up = *self.inner.applied_term.borrow() >= metrics.current_term;
+            let leads_in = (metrics.state == ServerState::Leader && caught_up).then_some(metrics.current_term);
             if leads_in != primary_term {
                 match leads_in {
                     Some(_) => self.inner.lessor.promote(self.inner.clock.now(), self.inner.timing.election),

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use keelstone_proto::internal;
 use openraft::errors::{ClientWriteError, Fatal};
-use openraft::raft::WriteResult;
+use openraft::impls::ProgressResponder;
+use openraft::raft::{ClientWriteResult, WriteResult};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -36,6 +37,9 @@ enum Fate {
     Sent,
     /// Certainly not in the log.
     NotTaken,
+    /// Handed to the leader of this term, and lost sight of. Entries are applied in the order of terms: once one of
+    /// a later term is applied here, this request was applied before it or never will be.
+    Lost { term: u64 },
 }
 
 /// Takes requests from the queue until it closes.
@@ -116,6 +120,11 @@ async fn send(consensus: &Consensus, batch: Vec<Queued>) -> Vec<Queued> {
     } else {
         forward(consensus, &batch).await
     };
+    for fate in &fates {
+        if let Fate::Lost { term } = fate {
+            consensus.applied_beyond_term(*term).await;
+        }
+    }
     not_taken(batch, fates)
 }
 
@@ -125,7 +134,7 @@ fn proposals(batch: &[Queued]) -> Vec<Proposal> {
 
 fn not_taken(batch: Vec<Queued>, fates: Vec<Fate>) -> Vec<Queued> {
     let mut fates = fates.into_iter();
-    batch.into_iter().filter(|_| fates.next() == Some(Fate::NotTaken)).collect()
+    batch.into_iter().filter(|_| fates.next() != Some(Fate::Sent)).collect()
 }
 
 async fn local_fates(
@@ -149,7 +158,7 @@ async fn local_fates(
 
 async fn forward(consensus: &Consensus, batch: &[Queued]) -> Vec<Fate> {
     let nobody = vec![Fate::NotTaken; batch.len()];
-    let Some(leader) = consensus.leader() else {
+    let Some((leader, term)) = consensus.leader_and_term() else {
         consensus.leader_change().await;
         return nobody;
     };
@@ -157,31 +166,43 @@ async fn forward(consensus: &Consensus, batch: &[Queued]) -> Vec<Fate> {
         return nobody;
     };
     let requests = batch.iter().map(|queued| queued.data.clone()).collect();
-    match client.propose(internal::ProposeRequest { requests }).await {
+    match client.propose(internal::ProposeRequest { requests, term }).await {
         Ok(response) => {
             let results = response.into_inner().results;
-            results.iter().map(|result| if result.accepted { Fate::Sent } else { Fate::NotTaken }).collect()
+            let fate = |result: &internal::ProposeResult| match result {
+                internal::ProposeResult { accepted: true, .. } => Fate::Sent,
+                internal::ProposeResult { not_leader: true, .. } => Fate::NotTaken,
+                internal::ProposeResult { .. } => Fate::Lost { term },
+            };
+            results.iter().map(fate).collect()
         }
-        // It may have arrived.
         Err(status) => {
             tracing::debug!(error = status.message(), "forwarded proposals have an unknown outcome");
-            vec![Fate::Sent; batch.len()]
+            vec![Fate::Lost { term }; batch.len()]
         }
     }
 }
 
 impl Consensus {
-    /// On behalf of another member: one answer per request, true if it is in the log or may be.
-    pub(super) async fn leader_propose(&self, requests: Vec<Bytes>) -> Vec<bool> {
-        let count = requests.len();
-        if !self.is_leader() {
-            return vec![false; count];
+    /// On behalf of another member, which knows this one as the leader of a term.
+    pub(super) async fn leader_propose(&self, request: internal::ProposeRequest) -> internal::ProposeResponse {
+        let mut outcomes = Vec::with_capacity(request.requests.len());
+        for data in &request.requests {
+            // An exact copy: the received message is one large buffer that the log must not pin.
+            let proposal = Proposal(Bytes::copy_from_slice(data));
+            let (responder, outcome) = ProgressResponder::complete_only();
+            // If the core has ended, the outcome says so.
+            self.raft().write(proposal).responder(responder).with_leader(request.term).await.ok();
+            outcomes.push(outcome);
         }
-        // Exact copies: the received message is one large buffer that the log must not pin.
-        let proposals: Vec<Proposal> = requests.iter().map(|data| Proposal(Bytes::copy_from_slice(data))).collect();
-        let Ok(results) = self.raft().client_write_many(proposals).await else {
-            return vec![false; count];
-        };
-        local_fates(results).await.into_iter().map(|fate| fate == Fate::Sent).collect()
+        let mut results = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            let outcome: Option<ClientWriteResult<TypeConfig>> = outcome.await.ok();
+            results.push(internal::ProposeResult {
+                accepted: matches!(outcome, Some(Ok(_))),
+                not_leader: matches!(outcome, Some(Err(ClientWriteError::ForwardToLeader(_)))),
+            });
+        }
+        internal::ProposeResponse { results }
     }
 }

@@ -17,6 +17,7 @@ use prost::Message;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Entries in one batch of apply, at most.
 const BATCH_LEN: usize = 1_024;
@@ -48,6 +49,8 @@ pub struct StateMachine {
     applied: LogPosition,
     /// Encoded `StoredMembership`, as it stands in the state.
     membership: Option<Bytes>,
+    /// For those who wait for a term; see `propose.rs`.
+    applied_term: watch::Sender<u64>,
 }
 
 impl StateMachine {
@@ -58,8 +61,9 @@ impl StateMachine {
         conf_state: SharedConfState,
         files: Arc<StateFiles>,
         (applied, membership): (LogPosition, Option<Bytes>),
+        applied_term: watch::Sender<u64>,
     ) -> Self {
-        Self { worker, waiters, on_applied, conf_state, files, applied, membership }
+        Self { worker, waiters, on_applied, conf_state, files, applied, membership, applied_term }
     }
 
     fn remember(&self, membership: &types::Membership) {
@@ -115,6 +119,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.applied = outcome.applied;
             (self.on_applied.0)(&outcome);
             self.waiters.complete(outcome.replies);
+            self.applied_term.send_if_modified(|term| {
+                std::mem::replace(term, outcome.applied.term) != outcome.applied.term
+            });
             for responder in responders {
                 responder.send(());
             }
@@ -135,6 +142,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.applied = self.worker.install(received.storage).await.map_err(io::Error::other)?;
         self.membership = Some(types::stored_membership_to_bytes(&meta.last_membership));
         self.remember(meta.last_membership.membership());
+        // What the snapshot applied has no answers here; whoever waits must not try again.
+        self.waiters.abandon_all();
         (self.on_applied.1)();
         Ok(())
     }

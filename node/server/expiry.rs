@@ -32,14 +32,15 @@ pub async fn run(consensus: Consensus, lessor: Arc<Lessor>, clock: Arc<dyn Clock
         if due.is_empty() || consensus.read_index().await.is_err() || !consensus.leads() {
             continue;
         }
-        stream::iter(due).for_each_concurrent(REVOKES_AT_ONCE, |id| revoke(&consensus, id)).await;
+        stream::iter(due).for_each_concurrent(REVOKES_AT_ONCE, |id| revoke(&consensus, &lessor, id)).await;
     }
 }
 
-async fn revoke(consensus: &Consensus, id: LeaseId) {
+async fn revoke(consensus: &Consensus, lessor: &Lessor, id: LeaseId) {
     let request = InternalRaftRequest { lease_revoke: Some(LeaseRevokeRequest { id: id.0 }), ..Default::default() };
     // One that fails stays due and is tried at the next scan.
-    if let Err(error) = consensus.propose(request).await {
-        tracing::warn!("lease-id" = %id, error = %error, "failed to revoke lease");
+    match consensus.propose(request).await {
+        Ok(_) => lessor.count_expired(1),
+        Err(error) => tracing::warn!("lease-id" = %id, error = %error, "failed to revoke lease"),
     }
 }

@@ -1,6 +1,6 @@
 //! A write transaction: rows of any table, all or nothing.
 
-use super::{Storage, StorageError, Table, meta};
+use super::{Row, Storage, StorageError, Table, meta};
 use redb::{ReadableTable, WriteTransaction};
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
@@ -67,7 +67,7 @@ impl Batch {
     }
 
     /// All rows of a small table, in order.
-    pub fn rows(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StorageError> {
+    pub fn rows(&self, table: Table) -> Result<Vec<Row>, StorageError> {
         let rows = self.transaction.open_table(table.definition())?;
         let mut all = Vec::new();
         for row in rows.iter()? {
@@ -79,10 +79,17 @@ impl Batch {
 
     /// Sets a row.
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
-        let mut rows = self.transaction.open_table(table.definition())?;
-        self.row_bytes += (key.len() + value.len()) as u64;
-        if let Some(replaced) = rows.insert(key, value)? {
-            self.row_bytes -= (key.len() + replaced.value().len()) as u64;
+        self.put_all(table, &[(key, value)])
+    }
+
+    /// Sets some rows of one table, which is opened once.
+    pub fn put_all(&mut self, table: Table, rows: &[(&[u8], &[u8])]) -> Result<(), StorageError> {
+        let mut open = self.transaction.open_table(table.definition())?;
+        for (key, value) in rows {
+            self.row_bytes += (key.len() + value.len()) as u64;
+            if let Some(replaced) = open.insert(*key, *value)? {
+                self.row_bytes -= (key.len() + replaced.value().len()) as u64;
+            }
         }
         Ok(())
     }

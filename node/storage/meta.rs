@@ -65,8 +65,8 @@ impl Meta {
 impl Batch {
     /// The entry that this batch brings the state to. Belongs into every batch of entries.
     pub fn set_applied(&mut self, applied: LogPosition) -> Result<(), StorageError> {
-        self.put(Table::Meta, INDEX_KEY, &applied.index.to_be_bytes())?;
-        self.put(Table::Meta, TERM_KEY, &applied.term.to_be_bytes())
+        let (index, term) = (applied.index.to_be_bytes(), applied.term.to_be_bytes());
+        self.put_all(Table::Meta, &[(INDEX_KEY, &index), (TERM_KEY, &term)])
     }
 
     /// JSON of raft's ConfState, for etcd's tools.

@@ -8,6 +8,7 @@ pub struct Metrics {
     pub(super) commit_seconds: Histogram,
     pub(super) total_bytes: Gauge,
     pub(super) in_use_bytes: Gauge,
+    pub(super) open_reads: Gauge,
 }
 
 impl Metrics {
@@ -30,7 +31,9 @@ impl Metrics {
             Gauge::new("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the state file that rows need.")?;
         registry.register(Box::new(commit_seconds.clone()))?;
         registry.register(Box::new(total_bytes.clone()))?;
+        let open_reads = Gauge::new("etcd_mvcc_db_open_read_transactions", "Read transactions that are open.")?;
         registry.register(Box::new(in_use_bytes.clone()))?;
-        Ok(Self { commit_seconds, total_bytes, in_use_bytes })
+        registry.register(Box::new(open_reads.clone()))?;
+        Ok(Self { commit_seconds, total_bytes, in_use_bytes, open_reads })
     }
 }

@@ -33,12 +33,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An open state file. Cheap to clone; the file closes when the last clone, batch and version are gone.
+///
+/// Closing makes volatile commits durable. So it must come after the log is synced; a process that ends
+/// because the log failed must end without it (`exit` and `abort` do not drop).
 #[derive(Clone, Debug)]
 pub struct Storage {
     database: Arc<redb::Database>,
     usage: Arc<Usage>,
     metrics: Metrics,
 }
+
+/// Key and value of a row.
+pub type Row = (Vec<u8>, Vec<u8>);
 
 /// How large the state is. Kept by counting, since redb's own statistics read every page.
 #[derive(Debug, Default)]
@@ -101,7 +107,7 @@ impl Storage {
     /// The state of the last commit, durable or not. It stays as it is while others write, and while it
     /// lives the file cannot reuse the pages that it needs: hold it for seconds, not for hours.
     pub fn version(&self) -> Result<Version, StorageError> {
-        Version::new(self.database.clone())
+        Version::new(self.clone())
     }
 
     pub fn stats(&self) -> Stats {

@@ -150,3 +150,26 @@ fn sizes_survive_a_restart() {
     assert_eq!(after.in_use_bytes, before.in_use_bytes);
     assert!(after.total_bytes <= before.total_bytes, "{after:?} {before:?}");
 }
+
+#[test]
+fn closing_makes_volatile_commits_durable() {
+    // Not wanted, but so it is with redb: who must not keep them ends the process without a drop.
+    let file = MemoryFile::new();
+    let storage = create(&file);
+    let mut batch = storage.begin().unwrap();
+    batch.put(Table::Cluster, b"a", b"1").unwrap();
+    batch.commit(Durability::Volatile).unwrap();
+    assert_eq!(open(&file.crashed()).version().unwrap().rows(Table::Cluster).unwrap().len(), 0);
+    drop(storage);
+    assert_eq!(open(&file.crashed()).version().unwrap().rows(Table::Cluster).unwrap().len(), 1);
+}
+
+#[test]
+fn open_versions_are_counted() {
+    let storage = create(&MemoryFile::new());
+    let version = storage.version().unwrap();
+    let clone = version.clone();
+    assert_eq!(storage.metrics.open_reads.get(), 1.0);
+    drop((version, clone));
+    assert_eq!(storage.metrics.open_reads.get(), 0.0);
+}

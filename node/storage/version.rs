@@ -1,6 +1,6 @@
 //! A pinned reading of the state file.
 
-use super::{Meta, StorageError, Table};
+use super::{Meta, Row, Storage, StorageError, Table};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -14,7 +14,13 @@ struct Inner {
     keys: ReadOnlyTable<&'static [u8], &'static [u8]>,
     transaction: ReadTransaction,
     /// Dropped last: redb refuses reads once the database is closed.
-    _database: Arc<redb::Database>,
+    storage: Storage,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.storage.metrics.open_reads.dec();
+    }
 }
 
 impl std::fmt::Debug for Version {
@@ -24,10 +30,11 @@ impl std::fmt::Debug for Version {
 }
 
 impl Version {
-    pub(super) fn new(database: Arc<redb::Database>) -> Result<Self, StorageError> {
-        let transaction = database.begin_read()?;
+    pub(super) fn new(storage: Storage) -> Result<Self, StorageError> {
+        let transaction = storage.database.begin_read()?;
         let keys = transaction.open_table(Table::Key.definition())?;
-        Ok(Self(Arc::new(Inner { keys, transaction, _database: database })))
+        storage.metrics.open_reads.inc();
+        Ok(Self(Arc::new(Inner { keys, transaction, storage })))
     }
 
     /// Shows the value to `read`; `None` if there is no such row.
@@ -73,7 +80,7 @@ impl Version {
     }
 
     /// All rows of a small table, in order.
-    pub fn rows(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StorageError> {
+    pub fn rows(&self, table: Table) -> Result<Vec<Row>, StorageError> {
         let mut all = Vec::new();
         self.scan::<StorageError>(table, (Bound::Unbounded, Bound::Unbounded), |key, value| {
             all.push((key.to_vec(), value.to_vec()));

@@ -15,6 +15,7 @@ mod txn;
 mod txn_refused;
 mod watch;
 mod watch_history;
+mod watch_slow;
 
 use bytes::Bytes;
 use keelstone_harness::proto::etcdserverpb::{RangeRequest, ResponseHeader};

@@ -6,8 +6,10 @@ use keelstone_harness::faults::serves;
 use keelstone_harness::proto::etcdserverpb::{InternalRaftRequest, RangeRequest};
 use keelstone_harness::proto::raftpb::EntryType;
 use keelstone_harness::wal_reader::{self, WalContent};
-use keelstone_harness::{Cluster, ClusterSpec, wait};
+use keelstone_harness::{Cluster, ClusterSpec, tools, wait};
 use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -24,6 +26,58 @@ fn applies() -> bool {
 
 fn wal_of(cluster: &Cluster, place: usize) -> anyhow::Result<WalContent> {
     wal_reader::read(&cluster[place].data_dir().join("member/wal"))
+}
+
+/// What etcd's own reader finds in the log: its lines without the entries', and the entries' fields.
+fn read_by_etcd(reader: &Path, cluster: &Cluster, place: usize) -> (String, Vec<[String; 4]>) {
+    let output = Command::new(reader).arg(cluster[place].data_dir().join("member/wal")).output().expect("run read_wal");
+    assert!(output.status.success(), "etcd's own reader refuses the log: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (entries, others): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("entry "));
+    let fields = |line: &str| -> [String; 4] {
+        let fields: Vec<String> = line.split(' ').skip(1).map(str::to_owned).collect();
+        fields.try_into().expect("four fields of an entry")
+    };
+    (others.join("\n"), entries.into_iter().map(fields).collect())
+}
+
+/// The same fields from our own decoder, from an index on.
+fn fields_from(wal: &WalContent, index: u64) -> Vec<[String; 4]> {
+    let keys: HashMap<u64, String> = wal
+        .requests()
+        .expect("every normal entry is a request")
+        .into_iter()
+        .filter_map(|(index, request)| {
+            Some((index, request.put?.key.iter().map(|byte| format!("{byte:02x}")).collect()))
+        })
+        .collect();
+    let entries = wal.entries.iter().filter(|entry| entry.index() >= index);
+    let fields = entries.map(|entry| {
+        let key = keys.get(&entry.index()).cloned().unwrap_or_else(|| "-".to_owned());
+        [entry.index().to_string(), entry.term().to_string(), entry.r#type().as_str_name().to_owned(), key]
+    });
+    fields.collect()
+}
+
+#[tokio::test]
+async fn etcds_own_reader_finds_the_same_entries() {
+    if !applies() {
+        return;
+    }
+    let Some(reader) = tools::read_wal("etcds_own_reader_finds_the_same_entries") else { return };
+    let mut cluster = Cluster::start(suite(), &ClusterSpec::of(1).with_flags(&["--snapshot-count=100"])).await;
+    for round in 0..3 {
+        put_many(&cluster, (0..150).map(|number| format!("r{round}-{number}")), 10).await;
+        put_many(&cluster, (0..30).map(|number| format!("large{round}-{number}")), 1 << 20).await;
+        cluster[0].kill();
+        let ours = wal_of(&cluster, 0).expect("a well-formed log");
+        let (ids, theirs) = read_by_etcd(&reader, &cluster, 0);
+        assert!(ids.starts_with(&format!("member {} cluster {}\n", ours.node_id, ours.cluster_id)), "{ids}");
+        let first = theirs.first().expect("entries")[0].parse().expect("an index");
+        assert_eq!(first, 1, "nothing is purged yet");
+        assert!(theirs == fields_from(&ours, first), "both read the same {} entries", theirs.len());
+        cluster.restart(0).await;
+    }
 }
 
 /// Keys of the puts in the log, in log order.

@@ -100,6 +100,7 @@ pub(super) fn separator<'k>(left: &[u8], right: &'k [u8]) -> &'k [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn keys_are_kept_in_order_of_insertion_points() {
@@ -114,6 +115,28 @@ mod tests {
         assert_eq!(keys.part(1..3).get(1), b"m");
         assert_eq!(keys.filtered(&[true, false, false, true, true]).get(1), b"mm");
         assert_eq!(keys.part(0..2).joined(&keys.part(2..5)).get(4), b"zz");
+    }
+
+    proptest! {
+        #[test]
+        fn a_search_finds_what_comparing_keys_finds(
+            prefix in "x{0,3}",
+            keys in proptest::collection::btree_set(proptest::collection::vec(0..3u8, 0..12), 0..40),
+            sought in proptest::collection::vec(0..3u8, 0..14),
+        ) {
+            let with_prefix = |key: &[u8]| [prefix.as_bytes(), key].concat();
+            let sorted: Vec<_> = keys.iter().map(|key| with_prefix(key)).collect();
+            let mut filled = Keys::default();
+            for key in sorted.iter().rev().step_by(2).chain(sorted.iter().rev().skip(1).step_by(2)) {
+                let at = filled.search(key).unwrap_err();
+                filled.insert(at, key);
+            }
+            for key in sorted.iter().chain([&with_prefix(&sought), &sought]) {
+                prop_assert_eq!(filled.search(key), sorted.binary_search(key));
+                let part = filled.part(filled.len() / 3..filled.len());
+                prop_assert_eq!(part.search(key), sorted[sorted.len() / 3..].binary_search(key));
+            }
+        }
     }
 
     #[test]

@@ -117,3 +117,11 @@ fn history_comes_in_whole_revisions() {
     assert_eq!((&last[0].events[0].kv.key[..], last[0].events[0].kv.mod_revision), (&b"b"[..], 12));
     assert!(view.history(13, 20, 100).unwrap().is_empty());
 }
+
+#[test]
+fn history_is_bounded_by_bytes_too() {
+    let mut store = empty();
+    let value = "v".repeat(1 << 20);
+    (0..10).for_each(|_| put(&mut store, "k", &value));
+    assert_eq!(store.views().load().history(1, 100, 1000).unwrap().len(), 4);
+}

@@ -16,7 +16,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::SnapshotOf;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -78,11 +78,13 @@ struct Shared {
     identity: Identity,
     timing: Timing,
     channels: Mutex<HashMap<(MemberId, Purpose), (Vec<String>, Channel)>>,
+    /// Peers that did not answer when they were last asked.
+    inactive: Mutex<HashSet<MemberId>>,
 }
 
 impl PeerClients {
     pub fn new(identity: Identity, timing: Timing) -> Self {
-        Self { shared: Arc::new(Shared { identity, timing, channels: Mutex::new(HashMap::new()) }) }
+        Self { shared: Arc::new(Shared { identity, timing, channels: Mutex::new(HashMap::new()), inactive: Mutex::default() }) }
     }
 
     pub fn timing(&self) -> Timing {
@@ -106,6 +108,18 @@ impl PeerClients {
         Ok(PeerClient::with_interceptor(channel, introduce)
             .max_decoding_message_size(limit)
             .max_encoding_message_size(limit))
+    }
+
+    /// Says so when a peer goes or comes back, in etcd's words (`rafthttp/peer_status.go`).
+    fn note(&self, peer: MemberId, error: Option<&Status>) {
+        let mut inactive = self.shared.inactive.lock().expect("no holder of this lock panics");
+        match error {
+            Some(error) if inactive.insert(peer) => {
+                tracing::warn!("peer-id" = %peer, error = error.message(), "peer became inactive (message send to peer failed)");
+            }
+            None if inactive.remove(&peer) => tracing::info!("peer-id" = %peer, "peer became active"),
+            Some(_) | None => {}
+        }
     }
 
     fn channel(&self, to: MemberId, urls: &[String], purpose: Purpose) -> Result<Channel, Status> {
@@ -223,10 +237,15 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             // The answer's headers come at once, so this bounds the set-up only; afterwards the pings of the
             // connection find a peer that has gone.
             let set_up = tokio::time::timeout(option.soft_ttl(), client.append(requests)).await;
+            let set_up = set_up.unwrap_or_else(|_| Err(Status::deadline_exceeded("append stream set-up")));
+            self.clients.note(self.target, set_up.as_ref().err());
             let answers = match set_up {
-                Ok(Ok(response)) => response.into_inner(),
-                Ok(Err(status)) => return Err(failed(&status)),
-                Err(_) => return Err(unreachable(&Status::deadline_exceeded("append stream set-up"))),
+                Ok(response) => response.into_inner(),
+                Err(status) => {
+                    // openraft tries again at once, twenty times over, before it asks for a pause.
+                    tokio::time::sleep(self.clients.timing().heartbeat / 2).await;
+                    return Err(failed(&status));
+                }
             };
             let answers = answers.map(|answer| {
                 let answer = answer.map_err(|status| failed(&status))?;

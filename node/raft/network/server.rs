@@ -138,14 +138,7 @@ impl Peer for PeerService {
         request: Request<internal::ProposeRequest>,
     ) -> Result<Response<internal::ProposeResponse>, Status> {
         self.caller(request.metadata())?;
-        let requests = request.into_inner().requests;
-        let results = self.consensus.leader_propose(requests).await;
-        let results = results.into_iter().map(|accepted| internal::ProposeResult {
-            accepted,
-            not_leader: !accepted,
-            ..Default::default()
-        });
-        Ok(Response::new(internal::ProposeResponse { results: results.collect() }))
+        Ok(Response::new(self.consensus.leader_propose(request.into_inner()).await))
     }
 
     async fn lease_renew(

@@ -10,6 +10,7 @@ use crate::proto::etcdserverpb::*;
 use crate::proto::health::HealthCheckRequest;
 use crate::proto::health::health_check_response::ServingStatus;
 use crate::proto::health::health_client::HealthClient;
+use crate::watch::UNREAD_LIMIT;
 use crate::{KeepAlive, WatchStream};
 use bytes::Bytes;
 use std::future::Future;
@@ -151,8 +152,18 @@ impl Client {
     }
 
     pub fn watch(&self) -> WatchStream {
+        self.watch_unread(UNREAD_LIMIT)
+    }
+
+    /// A watch that reads from its connection only while fewer than `unread` responses wait for the test.
+    /// It has a connection of its own, so that its flow control holds up nothing else.
+    pub fn watch_slowly(&self, unread: usize) -> WatchStream {
+        Self::new(&self.endpoint).watch_unread(unread)
+    }
+
+    fn watch_unread(&self, unread: usize) -> WatchStream {
         let client = WatchClient::new(self.channel()).max_decoding_message_size(MESSAGE_LIMIT);
-        WatchStream::open(client, |requests| self.streaming_request(requests))
+        WatchStream::open(client, unread, |requests| self.streaming_request(requests))
     }
 
     pub fn keep_alive(&self) -> KeepAlive {

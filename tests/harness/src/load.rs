@@ -180,7 +180,7 @@ impl Worker {
     }
 
     async fn lease_a_key(&mut self, member: usize, name: &str, ttl_secs: i64) -> Option<i64> {
-        let lease = (self.random.next() >> 2).cast_signed() | 1;
+        let lease = (self.random.draw() >> 2).cast_signed() | 1;
         let granted = self.run(member, Action::Grant { lease, ttl_secs }).await;
         if !matches!(granted.outcome, Outcome::Done(_)) {
             return None;

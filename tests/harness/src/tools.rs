@@ -18,6 +18,18 @@ pub fn etcdutl(minor: u32, test: &str) -> Option<PathBuf> {
     wanted("etcdutl", minor, test)
 }
 
+/// etcd's own WAL reader, built by `tests/compat/read_wal/build.sh` and named by `KEELSTONE_READ_WAL`.
+///
+/// # Panics
+/// As [`etcdctl`].
+pub fn read_wal(test: &str) -> Option<PathBuf> {
+    let found = std::env::var_os("KEELSTONE_READ_WAL").map(PathBuf::from);
+    if found.is_none() {
+        say_skipped(test, "no read_wal");
+    }
+    found
+}
+
 /// The real server (`KEELSTONE_ETCD_37`), for comparison; its absence is no news.
 pub fn find_etcd(minor: u32) -> Option<PathBuf> {
     find("etcd", minor)
@@ -26,12 +38,16 @@ pub fn find_etcd(minor: u32) -> Option<PathBuf> {
 fn wanted(name: &str, minor: u32, test: &str) -> Option<PathBuf> {
     let found = find(name, minor);
     if found.is_none() {
-        let line = format!("SKIPPED {test}: no {name} 3.{minor}");
-        assert!(std::env::var_os("KEELSTONE_REQUIRE_TOOLS").is_none(), "{line}, and KEELSTONE_REQUIRE_TOOLS is set");
-        // Past the test runner's capture, to be seen in every run.
-        drop(writeln!(std::io::stderr(), "{line}"));
+        say_skipped(test, &format!("no {name} 3.{minor}"));
     }
     found
+}
+
+fn say_skipped(test: &str, why: &str) {
+    let line = format!("SKIPPED {test}: {why}");
+    assert!(std::env::var_os("KEELSTONE_REQUIRE_TOOLS").is_none(), "{line}, and KEELSTONE_REQUIRE_TOOLS is set");
+    // Past the test runner's capture, to be seen in every run.
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 fn find(name: &str, minor: u32) -> Option<PathBuf> {

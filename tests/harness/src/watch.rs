@@ -13,37 +13,41 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+/// More responses than any test leaves unread.
+pub(crate) const UNREAD_LIMIT: usize = 1 << 20;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A bidirectional stream. etcd sends no headers before its first response, so the call itself runs in
-/// a task; both queues are as long as the test makes them.
+/// a task. When `unread` responses wait for the test, the task stops reading, and the server feels it.
 #[derive(Debug)]
 pub struct WatchStream {
     requests: Option<mpsc::UnboundedSender<WatchRequest>>,
-    responses: mpsc::UnboundedReceiver<(Instant, Result<WatchResponse, Status>)>,
+    responses: mpsc::Receiver<(Instant, Result<WatchResponse, Status>)>,
     task: JoinHandle<()>,
 }
 
 impl WatchStream {
     pub(crate) fn open(
         mut client: WatchClient<Channel>,
+        unread: usize,
         wrap: impl FnOnce(UnboundedReceiverStream<WatchRequest>) -> Request<UnboundedReceiverStream<WatchRequest>>,
     ) -> Self {
         let (requests, outgoing) = mpsc::unbounded_channel();
-        let (incoming, responses) = mpsc::unbounded_channel();
+        let (incoming, responses) = mpsc::channel(unread);
         let request = wrap(UnboundedReceiverStream::new(outgoing));
         let task = tokio::spawn(async move {
             let mut stream = match client.watch(request).await {
                 Ok(response) => response.into_inner(),
                 Err(status) => {
                     // The test may have dropped its end, which is its right.
-                    drop(incoming.send((Instant::now(), Err(status))));
+                    drop(incoming.send((Instant::now(), Err(status))).await);
                     return;
                 }
             };
             while let Some(response) = stream.message().await.transpose() {
                 let failed = response.is_err();
-                if incoming.send((Instant::now(), response)).is_err() || failed {
+                if incoming.send((Instant::now(), response)).await.is_err() || failed {
                     return;
                 }
             }
