@@ -22,6 +22,7 @@ mod prepare;
 mod read;
 mod reader;
 mod recover;
+mod scan;
 mod segment;
 mod shared;
 mod wire;
