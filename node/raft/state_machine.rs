@@ -134,9 +134,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotSource) -> Result<(), io::Error> {
-        let SnapshotSource::Received(received) = snapshot else {
-            return Err(io::Error::other("a snapshot of this member is not installed on it"));
-        };
+        let received = snapshot.into_file(Arc::clone(&self.files)).await?;
         // Once it stands in the old one's place a crash finds it; before, the old one.
         self.files.put_in_place(&received.path)?;
         self.applied = self.worker.install(received.storage).await.map_err(io::Error::other)?;
