@@ -28,9 +28,6 @@ mod shared;
 mod wire;
 mod writer;
 
-#[cfg(test)]
-mod tests;
-
 pub use create::{create, exists};
 pub use entry::{Entry, EntryKind, HardState, Identity};
 pub use error::{Corruption, WalError};
