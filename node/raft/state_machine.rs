@@ -3,8 +3,8 @@
 
 use super::log_store::SharedConfState;
 use super::snapshot::{Snapshot, SnapshotBuilder, SnapshotSource, stored_membership};
-use super::types::{self, LogId, Payload, SnapshotMeta, StoredMembership, TypeConfig};
 use super::state_files::StateFiles;
+use super::types::{self, LogId, Payload, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::apply::{Committed, Outcome, Payload as Applied, Waiters, Worker};
 use crate::types::LogPosition;
 use bytes::Bytes;
@@ -28,7 +28,10 @@ pub struct OnApplied(Arc<dyn Fn(&Outcome) + Send + Sync>, Arc<dyn Fn() + Send + 
 
 impl OnApplied {
     /// `applied` sees each batch; `restored` is called when a snapshot has replaced the state.
-    pub fn new(applied: impl Fn(&Outcome) + Send + Sync + 'static, restored: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn new(
+        applied: impl Fn(&Outcome) + Send + Sync + 'static,
+        restored: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(applied), Arc::new(restored))
     }
 }
@@ -119,9 +122,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.applied = outcome.applied;
             (self.on_applied.0)(&outcome);
             self.waiters.complete(outcome.replies);
-            self.applied_term.send_if_modified(|term| {
-                std::mem::replace(term, outcome.applied.term) != outcome.applied.term
-            });
+            self.applied_term
+                .send_if_modified(|term| std::mem::replace(term, outcome.applied.term) != outcome.applied.term);
             for responder in responders {
                 responder.send(());
             }

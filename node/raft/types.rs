@@ -159,8 +159,7 @@ pub fn membership_to_proto(membership: &Membership) -> internal::Membership {
 
 pub fn membership_from_proto(proto: &internal::Membership) -> Result<Membership, DecodeError> {
     let voters: BTreeSet<u64> = proto.members.iter().filter(|m| !m.learner).map(|m| m.id).collect();
-    let nodes: BTreeMap<u64, Peer> =
-        proto.members.iter().map(|m| (m.id, Peer { urls: m.peer_urls.clone() })).collect();
+    let nodes: BTreeMap<u64, Peer> = proto.members.iter().map(|m| (m.id, Peer { urls: m.peer_urls.clone() })).collect();
     Membership::new(vec![voters], nodes).map_err(|_| DecodeError::NoVoters)
 }
 

@@ -95,8 +95,7 @@ impl Node {
         end_process: EndProcess,
     ) -> anyhow::Result<Node> {
         let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
-        let timing =
-            Timing { heartbeat: settings.raft.heartbeat_interval, election: settings.raft.election_timeout() };
+        let timing = Timing { heartbeat: settings.raft.heartbeat_interval, election: settings.raft.election_timeout() };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
         let applier = Applier::open(apply::Parts {
             storage,
