@@ -7,16 +7,16 @@ pub mod cli;
 pub mod config;
 pub mod server;
 
-pub mod api;
 pub mod admission;
-pub mod raft;
+pub mod api;
 pub mod apply;
+pub mod raft;
 pub mod watch;
 
-pub mod mvcc;
-pub mod lease;
 pub mod alarm;
 pub mod cluster;
+pub mod lease;
+pub mod mvcc;
 
 pub mod storage;
 pub mod wal;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 /// The revision of an auth store that nobody has changed.
-const FIRST_AUTH_REVISION: u64 = 1;
+pub const FIRST_AUTH_REVISION: u64 = 1;
 
 #[derive(Clone, Debug)]
 pub struct AuthService {

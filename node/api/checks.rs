@@ -75,7 +75,8 @@ impl CheckGroup {
             self.count(node, *check, result.is_ok());
             results.push((*check, result));
         }
-        let unknown: Vec<_> = excluded.iter().filter(|name| checks.iter().all(|check| check.name() != **name)).collect();
+        let unknown: Vec<_> =
+            excluded.iter().filter(|name| checks.iter().all(|check| check.name() != **name)).collect();
         if !unknown.is_empty() {
             tracing::warn!(?unknown, "some health checks cannot be excluded");
         }

@@ -199,10 +199,7 @@ impl Body for EdgeBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match self.get_mut() {
             EdgeBody::Call(body) => Pin::new(body).poll_frame(cx),
             EdgeBody::Page(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),

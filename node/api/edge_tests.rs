@@ -59,9 +59,8 @@ async fn start() -> Server {
         max_message_bytes: MAX_MESSAGE_BYTES,
         stream_ends,
     };
-    let pages = PageDoor(Box::new(|request| {
-        Box::pin(async move { text(StatusCode::OK, request.uri.path().to_owned()) })
-    }));
+    let pages =
+        PageDoor(Box::new(|request| Box::pin(async move { text(StatusCode::OK, request.uri.path().to_owned()) })));
     let doors = Doors { calls: Some(calls), pages: Some(pages) };
     let edge = Edge::new(doors, Metrics::register(&registry).expect("a fresh registry"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

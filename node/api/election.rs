@@ -15,17 +15,11 @@ fn not_built<T>() -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl Election for ElectionService {
-    async fn campaign(
-        &self,
-        _request: Request<pb::CampaignRequest>,
-    ) -> Result<Response<pb::CampaignResponse>, Status> {
+    async fn campaign(&self, _request: Request<pb::CampaignRequest>) -> Result<Response<pb::CampaignResponse>, Status> {
         not_built()
     }
 
-    async fn proclaim(
-        &self,
-        _request: Request<pb::ProclaimRequest>,
-    ) -> Result<Response<pb::ProclaimResponse>, Status> {
+    async fn proclaim(&self, _request: Request<pb::ProclaimRequest>) -> Result<Response<pb::ProclaimResponse>, Status> {
         not_built()
     }
 

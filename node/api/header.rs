@@ -18,12 +18,7 @@ impl Answerer {
     }
 
     pub fn header_at(self, revision: i64) -> ResponseHeader {
-        ResponseHeader {
-            cluster_id: self.cluster.0,
-            member_id: self.member.0,
-            revision,
-            raft_term: self.term,
-        }
+        ResponseHeader { cluster_id: self.cluster.0, member_id: self.member.0, revision, raft_term: self.term }
     }
 
     /// Completes a header that apply or a read began. Where they left no revision it is the present one.

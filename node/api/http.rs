@@ -52,15 +52,10 @@ impl Pages {
         };
         if self.set == PageSet::Client {
             let headers = answer.headers_mut();
-            headers.insert(
-                ACCESS_CONTROL_ALLOW_METHODS,
-                HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"),
-            );
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"));
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-            headers.insert(
-                ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("accept, content-type, authorization"),
-            );
+            headers
+                .insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("accept, content-type, authorization"));
         }
         answer
     }
@@ -121,9 +116,10 @@ impl Pages {
     fn metrics(&self) -> Answer {
         match render(&self.registry) {
             Ok(page) => with_type(StatusCode::OK, HeaderValue::from_static(METRICS_CONTENT_TYPE), page),
-            Err(failed) => {
-                error(StatusCode::INTERNAL_SERVER_ERROR, &format!("An error has occurred while serving metrics:\n\n{failed}"))
-            }
+            Err(failed) => error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("An error has occurred while serving metrics:\n\n{failed}"),
+            ),
         }
     }
 
@@ -162,7 +158,9 @@ impl Query {
     fn of(request: &Parts) -> Self {
         let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
         let pairs = request.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect())
+        Self(
+            pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect(),
+        )
     }
 
     fn all(&self, key: &str) -> impl Iterator<Item = &str> {

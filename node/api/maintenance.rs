@@ -121,7 +121,10 @@ impl Maintenance for MaintenanceService {
         Err(ApiError::NotBuilt("moving the leader").into())
     }
 
-    async fn downgrade(&self, _request: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {
+    async fn downgrade(
+        &self,
+        _request: Request<pb::DowngradeRequest>,
+    ) -> Result<Response<pb::DowngradeResponse>, Status> {
         Err(ApiError::NotBuilt("the downgrade").into())
     }
 }

@@ -1,10 +1,11 @@
 //! Handles of the edge. What a hot call touches is found once, at the start.
 
+use super::auth::FIRST_AUTH_REVISION;
 use super::rpc::Rpc;
 use crate::metrics::exponential_buckets;
 use crate::metrics::grpc::GrpcMetrics;
 use prometheus::{
-    Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -41,6 +42,9 @@ impl Metrics {
             &["type", "name"],
         )?;
         registry.register(Box::new(healthcheck.clone()))?;
+        let auth_revision = IntGauge::new("etcd_debugging_auth_revision", "The current revision of auth store.")?;
+        auth_revision.set(FIRST_AUTH_REVISION.cast_signed());
+        registry.register(Box::new(auth_revision))?;
         Ok(Self {
             grpc: GrpcMetrics::register(registry, Rpc::LABELS)?,
             client_requests: Arc::new(ClientRequests::new(counters(
@@ -83,18 +87,12 @@ impl Outcomes {
 
 fn range_durations(registry: &Registry) -> Result<Outcomes, Error> {
     let durations = HistogramVec::new(
-        HistogramOpts::new(
-            "etcd_server_range_duration_seconds",
-            "The latency distributions of txn.Range",
-        )
-        .buckets(exponential_buckets(0.0001, 2.0, 20)?),
+        HistogramOpts::new("etcd_server_range_duration_seconds", "The latency distributions of txn.Range")
+            .buckets(exponential_buckets(0.0001, 2.0, 20)?),
         &["success"],
     )?;
     registry.register(Box::new(durations.clone()))?;
-    Ok(Outcomes {
-        succeeded: durations.with_label_values(&["true"]),
-        failed: durations.with_label_values(&["false"]),
-    })
+    Ok(Outcomes { succeeded: durations.with_label_values(&["true"]), failed: durations.with_label_values(&["false"]) })
 }
 
 /// etcd's `etcd_server_request_duration_seconds`: from the gate to the answer, by what was asked.

@@ -143,8 +143,10 @@ mod tests {
     /// The descriptor set is searched as bytes: a method's name stands in it, whatever its service.
     #[test]
     fn every_call_is_in_the_wire_interface() {
-        let descriptors: BTreeSet<&str> =
-            Rpc::LABELS.iter().flat_map(|labels| [labels.method, labels.service.rsplit('.').next().expect("a name")]).collect();
+        let descriptors: BTreeSet<&str> = Rpc::LABELS
+            .iter()
+            .flat_map(|labels| [labels.method, labels.service.rsplit('.').next().expect("a name")])
+            .collect();
         for name in descriptors {
             assert!(FILE_DESCRIPTOR_SET.windows(name.len()).any(|window| window == name.as_bytes()), "{name}");
         }

@@ -105,11 +105,9 @@ impl<W> Services<W> {
                 call!(self.kv, request)
             }
             Rpc::Watch => call!(self.watch, request),
-            Rpc::LeaseGrant
-            | Rpc::LeaseRevoke
-            | Rpc::LeaseKeepAlive
-            | Rpc::LeaseTimeToLive
-            | Rpc::LeaseLeases => call!(self.lease, request),
+            Rpc::LeaseGrant | Rpc::LeaseRevoke | Rpc::LeaseKeepAlive | Rpc::LeaseTimeToLive | Rpc::LeaseLeases => {
+                call!(self.lease, request)
+            }
             Rpc::MemberAdd | Rpc::MemberRemove | Rpc::MemberUpdate | Rpc::MemberList | Rpc::MemberPromote => {
                 call!(self.cluster, request)
             }

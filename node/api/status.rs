@@ -250,10 +250,8 @@ mod tests {
             .iter()
             .map(|(name, error)| ((*name).to_owned(), (format!("{:?}", error.code()), error.text())))
             .collect();
-        let ours: BTreeMap<&str, (&str, &str)> = ours
-            .iter()
-            .map(|(name, (code, text))| (name.as_str(), (code.as_str(), text.as_str())))
-            .collect();
+        let ours: BTreeMap<&str, (&str, &str)> =
+            ours.iter().map(|(name, (code, text))| (name.as_str(), (code.as_str(), text.as_str()))).collect();
         assert_eq!(ours, golden);
     }
 

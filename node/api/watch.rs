@@ -38,7 +38,7 @@ pub struct Parts {
     pub answerer: Box<dyn Fn() -> Answerer + Send + Sync>,
     pub permit: Permit,
     pub progress: ProgressPeriod,
-    /// Of a request; and of a response, where the client lets it be split. In bytes.
+    /// Of a response, where the client lets it be split. In bytes.
     pub max_message_bytes: usize,
 }
 
@@ -89,8 +89,8 @@ where
             return Box::pin(ready(Ok(status.into_http())));
         }
         let opening = Opening(Arc::clone(&self.parts));
-        let mut grpc = Grpc::new(WatchCodec)
-            .apply_max_message_size_config(Some(self.parts.max_message_bytes), Some(i32::MAX as usize));
+        // The edge bounds requests by their announced length, before they are read.
+        let mut grpc = Grpc::new(WatchCodec).apply_max_message_size_config(Some(usize::MAX), Some(i32::MAX as usize));
         Box::pin(async move { Ok(grpc.streaming(opening, request).await) })
     }
 }

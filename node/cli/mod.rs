@@ -43,8 +43,18 @@ const HELP: &str = "Keelstone, a server in etcd's place.
 Linked as etcd, etcdctl or etcdutl it is that program without a first word.
 ";
 
+/// A panic is a broken invariant, on whatever thread: the process ends, in every build profile.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+}
+
 /// Runs the program that this process was started as.
 pub fn main() -> ExitCode {
+    abort_on_panic();
     // Like Go we work on bytes that are nearly always text; what is not shows up as such in the refusal.
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     match choose(&args) {

@@ -145,14 +145,11 @@ fn load(counter: &AtomicU64) -> u64 {
 
 /// Name and help of each family, as go-grpc-prometheus has them.
 const STARTED: (&str, &str) = ("grpc_server_started_total", "Total number of RPCs started on the server.");
-const HANDLED: (&str, &str) = (
-    "grpc_server_handled_total",
-    "Total number of RPCs completed on the server, regardless of success or failure.",
-);
+const HANDLED: (&str, &str) =
+    ("grpc_server_handled_total", "Total number of RPCs completed on the server, regardless of success or failure.");
 const RECEIVED: (&str, &str) =
     ("grpc_server_msg_received_total", "Total number of RPC stream messages received on the server.");
-const SENT: (&str, &str) =
-    ("grpc_server_msg_sent_total", "Total number of gRPC stream messages sent by the server.");
+const SENT: (&str, &str) = ("grpc_server_msg_sent_total", "Total number of gRPC stream messages sent by the server.");
 const TOOK: (&str, &str) = (
     "grpc_server_handling_seconds",
     "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.",
@@ -170,9 +167,7 @@ struct GrpcCollector {
 
 impl GrpcCollector {
     fn new(metrics: Arc<GrpcMetrics>) -> Result<Self, Error> {
-        let desc = |(name, help): (&str, &str)| {
-            Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())
-        };
+        let desc = |(name, help): (&str, &str)| Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new());
         Ok(Self { metrics, descs: FAMILIES.into_iter().map(desc).collect::<Result<_, _>>()? })
     }
 

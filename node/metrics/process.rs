@@ -24,9 +24,7 @@ struct DescriptorCollector {
 
 impl DescriptorCollector {
     fn new() -> Result<Self, Error> {
-        let desc = |(name, help): (&str, &str)| {
-            Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())
-        };
+        let desc = |(name, help): (&str, &str)| Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new());
         Ok(Self { descs: vec![desc(USED)?, desc(LIMIT)?] })
     }
 }

@@ -7,10 +7,10 @@ use super::network::{Identity, PROTOCOL, PeerClients, Purpose, Timing};
 use super::propose::{self, Queued};
 use super::read_index;
 use super::request_id::RequestIds;
+use super::state_files::StateFiles;
 use super::state_machine::{OnApplied, StateMachine};
 use super::types::TypeConfig;
-use super::state_files::StateFiles;
-use crate::apply::{ApplyError, Reply, Waiters, Worker};
+use crate::apply::{Answer, ApplyError, Reply, Waiters, Worker};
 use crate::clock::Clock;
 use crate::lease::Lessor;
 use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
@@ -152,6 +152,27 @@ impl std::fmt::Debug for Consensus {
     }
 }
 
+/// A proposal that somebody waits for. A client that goes away drops it: then nobody proposes it again.
+struct Waiting<'a> {
+    inner: &'a Inner,
+    id: u64,
+    reply: oneshot::Receiver<Answer>,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(inner: &'a Inner, id: u64) -> Self {
+        inner.counters.pending_proposals.fetch_add(1, Ordering::Relaxed);
+        Self { inner, id, reply: inner.waiters.register(id) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.inner.waiters.forget(self.id);
+        self.inner.counters.pending_proposals.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A started member and the tasks behind it.
 #[derive(Debug)]
 pub struct RunningConsensus {
@@ -183,8 +204,7 @@ impl Consensus {
             term_applied,
         );
         let peers = PeerClients::new(parts.identity, parts.timing);
-        let raft =
-            Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
+        let raft = Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
         let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
         let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);
         let (leader_known, leader) = watch::channel(None);
@@ -199,11 +219,7 @@ impl Consensus {
             applied_term,
             waiters: parts.waiters,
             lessor: parts.lessor,
-            leadership: Leadership::new(
-                parts.identity.member,
-                parts.timing.election,
-                Arc::clone(&parts.clock),
-            ),
+            leadership: Leadership::new(parts.identity.member, parts.timing.election, Arc::clone(&parts.clock)),
             request_ids: RequestIds::new(parts.identity.member, parts.clock.wall()),
             clock: parts.clock,
             leader,
@@ -267,40 +283,19 @@ impl Consensus {
             return Err(RequestError::RequestTooLarge);
         }
         let started = self.inner.clock.now();
-        let reply = self.inner.waiters.register(id);
-        self.inner.counters.pending_proposals.fetch_add(1, Ordering::Relaxed);
-        let answer = self.await_reply(Queued { id, data }, reply).await;
-        self.inner.counters.pending_proposals.fetch_sub(1, Ordering::Relaxed);
-        match answer {
-            Some(Ok(reply)) => Ok(reply),
-            Some(Err(error)) => Err(error),
-            None => {
-                self.inner.waiters.forget(id);
+        let mut waiting = Waiting::begin(&self.inner, id);
+        match self.inner.proposals.try_send(Queued { id, data }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(RequestError::TooManyRequests),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(RequestError::Stopped),
+        }
+        match tokio::time::timeout(self.request_timeout(), &mut waiting.reply).await {
+            Ok(Ok(answer)) => Ok(answer?),
+            // Given up: a snapshot took the place of entries, this one perhaps among them.
+            Ok(Err(_)) | Err(_) => {
                 self.inner.counters.failed_proposals.fetch_add(1, Ordering::Relaxed);
                 Err(self.timeout_reason(started))
             }
-        }
-    }
-
-    async fn await_reply(
-        &self,
-        queued: Queued,
-        reply: oneshot::Receiver<Result<Reply, ApplyError>>,
-    ) -> Option<Result<Reply, RequestError>> {
-        let id = queued.id;
-        match self.inner.proposals.try_send(queued) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.inner.waiters.forget(id);
-                return Some(Err(RequestError::TooManyRequests));
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => return Some(Err(RequestError::Stopped)),
-        }
-        match tokio::time::timeout(self.request_timeout(), reply).await {
-            Ok(Ok(Ok(reply))) => Some(Ok(reply)),
-            Ok(Ok(Err(refused))) => Some(Err(refused.into())),
-            // Given up: a snapshot took the place of entries, this one perhaps among them.
-            Ok(Err(_)) | Err(_) => None,
         }
     }
 
@@ -311,12 +306,10 @@ impl Consensus {
         if since > 0 && started.0 > lost_before && started.0 < since {
             return RequestError::TimeoutLeaderFailed;
         }
-        match self.leader() {
-            None => RequestError::Timeout,
-            Some(_) if self.raft_leader().is_some() && !self.is_leader() && self.leader().is_none() => {
-                RequestError::TimeoutConnectionLost
-            }
-            Some(_) => RequestError::Timeout,
+        // A leader is named, but it is not heard, or as leader this member is not answered.
+        match (self.raft_leader(), self.leader()) {
+            (Some(_), None) => RequestError::TimeoutConnectionLost,
+            (Some(_), Some(_)) | (None, _) => RequestError::Timeout,
         }
     }
 
@@ -640,11 +633,7 @@ fn lease_renewed(response: internal::LeaseRenewResponse) -> Option<LeaseAnswer> 
     match response {
         _ if response.not_leader => None,
         _ if response.not_found => Some(LeaseAnswer::NotFound),
-        _ => Some(LeaseAnswer::Found {
-            ttl_secs: response.ttl,
-            granted_ttl_secs: response.ttl,
-            keys: Vec::new(),
-        }),
+        _ => Some(LeaseAnswer::Found { ttl_secs: response.ttl, granted_ttl_secs: response.ttl, keys: Vec::new() }),
     }
 }
 

@@ -6,8 +6,8 @@ use super::types::TypeConfig;
 use crate::clock::{Clock, Ticks};
 use crate::types::MemberId;
 use openraft::{Instant, RaftMetrics, ServerState};
-use std::sync::Mutex;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Collects what is heard and judges it by the clock.

@@ -20,6 +20,9 @@ mod state_machine;
 mod transfer;
 mod types;
 
+#[cfg(test)]
+mod suite_tests;
+
 pub use bootstrap::bootstrap_log;
 pub use consensus::{Consensus, LeaseAnswer, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
 pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing};

@@ -144,12 +144,14 @@ async fn local_fates(
         .map(|result| match result {
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => Fate::NotTaken,
             // Discarded here, an entry may still be on a member that leads later.
-            Ok(Ok(_)
-            | Err(
-                ClientWriteError::ChangeMembershipError(_)
-                | ClientWriteError::LogEntryDiscarded(_)
-                | ClientWriteError::PreconditionFailed(_),
-            ))
+            Ok(
+                Ok(_)
+                | Err(
+                    ClientWriteError::ChangeMembershipError(_)
+                    | ClientWriteError::LogEntryDiscarded(_)
+                    | ClientWriteError::PreconditionFailed(_),
+                ),
+            )
             | Err(_) => Fate::Sent,
         })
         .collect()

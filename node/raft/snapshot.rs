@@ -1,13 +1,18 @@
 //! Snapshots of the state machine: a pinned version of the state on the sender, a finished file on the receiver.
 //! Taking one costs a durable commit and no copy; apply goes on meanwhile.
 
+use super::state_files::StateFiles;
 use super::types::{self, DecodeError, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::apply::{StateSnapshot, Worker};
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageError};
 use openraft::RaftSnapshotBuilder;
 use openraft::type_config::alias::SnapshotOf;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Rows read at once when a state is copied or sent, in bytes of keys and values, about.
+pub const CHUNK_BYTES: usize = 256 * 1024;
 
 /// What openraft passes on, without looking inside.
 #[derive(Debug)]
@@ -23,6 +28,30 @@ pub enum SnapshotSource {
 pub struct ReceivedState {
     pub path: PathBuf,
     pub storage: Storage,
+}
+
+impl SnapshotSource {
+    /// The state as a file that can take the live one's place; a pinned one is copied beside it.
+    ///
+    /// # Errors
+    /// The pinned state cannot be read, or the copy not be written.
+    pub async fn into_file(self, files: Arc<StateFiles>) -> io::Result<ReceivedState> {
+        match self {
+            SnapshotSource::Received(received) => Ok(received),
+            SnapshotSource::Pinned(state) => {
+                let copied = tokio::task::spawn_blocking(move || copy(&state, &files)).await?;
+                copied.map_err(io::Error::other)
+            }
+        }
+    }
+}
+
+fn copy(state: &StateSnapshot, files: &StateFiles) -> Result<ReceivedState, StorageError> {
+    let (path, mut import) = files.begin_import()?;
+    for chunk in state.view.version().export(CHUNK_BYTES) {
+        import.push(&chunk?)?;
+    }
+    Ok(ReceivedState { path, storage: import.finish()? })
 }
 
 pub type Snapshot = SnapshotOf<TypeConfig, SnapshotSource>;

@@ -3,8 +3,8 @@
 
 use super::log_store::SharedConfState;
 use super::snapshot::{Snapshot, SnapshotBuilder, SnapshotSource, stored_membership};
-use super::types::{self, LogId, Payload, SnapshotMeta, StoredMembership, TypeConfig};
 use super::state_files::StateFiles;
+use super::types::{self, LogId, Payload, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::apply::{Committed, Outcome, Payload as Applied, Waiters, Worker};
 use crate::types::LogPosition;
 use bytes::Bytes;
@@ -28,7 +28,10 @@ pub struct OnApplied(Arc<dyn Fn(&Outcome) + Send + Sync>, Arc<dyn Fn() + Send + 
 
 impl OnApplied {
     /// `applied` sees each batch; `restored` is called when a snapshot has replaced the state.
-    pub fn new(applied: impl Fn(&Outcome) + Send + Sync + 'static, restored: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn new(
+        applied: impl Fn(&Outcome) + Send + Sync + 'static,
+        restored: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(applied), Arc::new(restored))
     }
 }
@@ -119,9 +122,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.applied = outcome.applied;
             (self.on_applied.0)(&outcome);
             self.waiters.complete(outcome.replies);
-            self.applied_term.send_if_modified(|term| {
-                std::mem::replace(term, outcome.applied.term) != outcome.applied.term
-            });
+            self.applied_term
+                .send_if_modified(|term| std::mem::replace(term, outcome.applied.term) != outcome.applied.term);
             for responder in responders {
                 responder.send(());
             }
@@ -134,9 +136,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotSource) -> Result<(), io::Error> {
-        let SnapshotSource::Received(received) = snapshot else {
-            return Err(io::Error::other("a snapshot of this member is not installed on it"));
-        };
+        let received = snapshot.into_file(Arc::clone(&self.files)).await?;
         // Once it stands in the old one's place a crash finds it; before, the old one.
         self.files.put_in_place(&received.path)?;
         self.applied = self.worker.install(received.storage).await.map_err(io::Error::other)?;

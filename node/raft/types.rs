@@ -4,6 +4,8 @@
 //! openraft numbers entries from 0, the log on disk and everything that clients see from 1 as etcd does. The
 //! two functions [`log_id`] and [`position`] are the only place that knows.
 
+use crate::apply::conf_change;
+use crate::cluster::MemberChange;
 use crate::types::{LogPosition, MemberId};
 use crate::wal;
 use bytes::Bytes;
@@ -73,7 +75,7 @@ impl RaftPayload for Payload {
         let change = match self {
             Payload::ConfChange { change, .. } => change,
             Payload::Normal(proposal) => proposal.0,
-            Payload::Blank => Bytes::new(),
+            Payload::Blank => no_change(&membership),
         };
         Payload::ConfChange { change, membership }
     }
@@ -84,6 +86,16 @@ impl RaftPayload for Payload {
             Payload::Blank | Payload::Normal(_) => None,
         }
     }
+}
+
+/// A ConfChange that says what is so already, for a membership that openraft sets by itself: the first member keeps
+/// its URLs. Without one the entry in the log would not carry the membership.
+fn no_change(membership: &Membership) -> Bytes {
+    let proto = membership_to_proto(membership);
+    let first = proto.members.first().cloned().unwrap_or_default();
+    let change = MemberChange::Update { id: MemberId(first.id), peer_urls: first.peer_urls };
+    // Nobody waits for an answer to request 0.
+    conf_change::encode(0, &change, &proto)
 }
 
 openraft::declare_raft_types!(
@@ -147,8 +159,7 @@ pub fn membership_to_proto(membership: &Membership) -> internal::Membership {
 
 pub fn membership_from_proto(proto: &internal::Membership) -> Result<Membership, DecodeError> {
     let voters: BTreeSet<u64> = proto.members.iter().filter(|m| !m.learner).map(|m| m.id).collect();
-    let nodes: BTreeMap<u64, Peer> =
-        proto.members.iter().map(|m| (m.id, Peer { urls: m.peer_urls.clone() })).collect();
+    let nodes: BTreeMap<u64, Peer> = proto.members.iter().map(|m| (m.id, Peer { urls: m.peer_urls.clone() })).collect();
     Membership::new(vec![voters], nodes).map_err(|_| DecodeError::NoVoters)
 }
 

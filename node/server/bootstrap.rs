@@ -64,14 +64,9 @@ pub fn open(settings: &Settings, tools: &Tools, on_fatal: wal::OnFatal) -> anyho
     if !has_log {
         create_log(settings, tools, &wal_dir)?;
     }
-    let (wal, opened) = Wal::open(
-        Arc::clone(&tools.disk),
-        &wal_dir,
-        wal_settings(settings),
-        tools.wal_metrics.clone(),
-        on_fatal,
-    )
-    .with_context(|| format!("open log in {}", wal_dir.display()))?;
+    let (wal, opened) =
+        Wal::open(Arc::clone(&tools.disk), &wal_dir, wal_settings(settings), tools.wal_metrics.clone(), on_fatal)
+            .with_context(|| format!("open log in {}", wal_dir.display()))?;
     let storage = open_state(tools, &state_path, has_state, &wal)?;
     let Opened { identity, last, .. } = opened;
     let identity = Identity { cluster: ClusterId(identity.cluster_id), member: MemberId(identity.node_id) };
@@ -107,7 +102,9 @@ fn lock(disk: &dyn Disk, member_dir: &Path) -> anyhow::Result<Box<dyn DiskLock>>
 
 fn create_log(settings: &Settings, tools: &Tools, wal_dir: &Path) -> anyhow::Result<()> {
     if settings.bootstrap.state == ClusterState::Existing {
-        bail!("--initial-cluster-state=existing without a log: joining a running cluster is not built yet in Keelstone");
+        bail!(
+            "--initial-cluster-state=existing without a log: joining a running cluster is not built yet in Keelstone"
+        );
     }
     let members = initial_members(settings)?;
     let local = members.iter().find(|member| member.name == settings.member.name);

@@ -182,7 +182,10 @@ fn register_server_metrics(
     let facts = ServerFacts {
         member: node.consensus.member_id(),
         version: crate::ETCD_VERSION,
-        features: crate::config::gates::GATES.iter().map(|gate| (gate.name, gate.stage.as_str(), settings.gates.enabled(gate.gate))).collect(),
+        features: crate::config::gates::GATES
+            .iter()
+            .map(|gate| (gate.name, gate.stage.as_str(), settings.gates.enabled(gate.gate)))
+            .collect(),
         quota_bytes,
     };
     let consensus = node.consensus.clone();

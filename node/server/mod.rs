@@ -95,8 +95,7 @@ impl Node {
         end_process: EndProcess,
     ) -> anyhow::Result<Node> {
         let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
-        let timing =
-            Timing { heartbeat: settings.raft.heartbeat_interval, election: settings.raft.election_timeout() };
+        let timing = Timing { heartbeat: settings.raft.heartbeat_interval, election: settings.raft.election_timeout() };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
         let applier = Applier::open(apply::Parts {
             storage,
@@ -181,6 +180,14 @@ impl Node {
         let (consensus, published) = (self.consensus.clone(), self.published.clone());
         background.spawn(expiry::run(consensus.clone(), Arc::clone(&published.lessor), Arc::clone(&self.clock)));
         background.spawn(publish::cluster_version(consensus, Arc::clone(&published.cluster)));
+        let views = published.views.clone();
+        background.spawn(async move {
+            let mut age = tokio::time::interval(PAGE_AGE);
+            loop {
+                age.tick().await;
+                views.tick();
+            }
+        });
         let (hub, end_process) = (Arc::clone(&self.hub), Arc::clone(&self.end_process));
         background.spawn(async move {
             if let Err(error) = hub.catch_up().await {
@@ -242,16 +249,18 @@ impl Node {
         if let Err(error) = self.running.stop().await {
             tracing::warn!(%error, "consensus had ended before");
         }
-        // Writes what the next start would else replay.
-        if let Err(error) = self.worker.close().await {
-            tracing::warn!(%error, "apply had ended before");
-        }
+        // The log first: closing the state makes all of it durable, and it must not be ahead of the log.
         if let Err(error) = self.wal.close() {
             tracing::warn!(%error, "the log had ended before");
+        }
+        if let Err(error) = self.worker.close().await {
+            tracing::warn!(%error, "apply had ended before");
         }
     }
 }
 
+/// The step in which the index versions that pages are read from grow old.
+const PAGE_AGE: Duration = Duration::from_secs(10);
 /// A snapshot may be large and its receiver slow.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 

@@ -16,7 +16,8 @@ const VERSION_INTERVAL: Duration = Duration::from_secs(4);
 pub async fn attributes(consensus: &Consensus, settings: &Settings) {
     let client_urls: Vec<String> = settings.urls.advertise_client.iter().map(ToString::to_string).collect();
     loop {
-        let attributes = membershippb::Attributes { name: settings.member.name.clone(), client_urls: client_urls.clone() };
+        let attributes =
+            membershippb::Attributes { name: settings.member.name.clone(), client_urls: client_urls.clone() };
         let set = membershippb::ClusterMemberAttrSetRequest {
             member_id: consensus.member_id().0,
             member_attributes: Some(attributes),

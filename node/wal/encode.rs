@@ -144,3 +144,66 @@ pub(crate) fn segment_head(encoder: &mut Encoder, identity: Identity, state: Har
         encoder.hard_state(state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    /// Frame, record and padding of what `write` adds, as hexadecimal digits.
+    fn encoded(encoder: &mut Encoder, write: impl FnOnce(&mut Encoder)) -> String {
+        encoder.clear(0);
+        write(encoder);
+        encoder.bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn each_kind_of_record_has_the_bytes_that_etcd_writes() {
+        // The head of `tests/wal/etcd-3.7.3`, and a snapshot record of the same log.
+        let identity = Identity { node_id: 0x8e9e_05c5_2164_694d, cluster_id: 0xcdf8_1819_4e3a_8c32 };
+        let change = Entry { term: 1, index: 1, kind: EntryKind::ConfChange, data: Bytes::from_static(b"conf") };
+        let blank = Entry { term: 2, index: 2, kind: EntryKind::Normal, data: Bytes::new() };
+        let voted = HardState { term: 2, vote: identity.node_id, vote_committed: false, commit: 1 };
+        let mut log = Encoder::new(0);
+        assert_eq!(encoded(&mut log, |log| log.checksum()), "04000000000000840804100000000000");
+        assert_eq!(
+            encoded(&mut log, |log| log.metadata(identity)),
+            "2000000000000000080110bb81c7fc051a1608cdd2918bd2b881cf8e0110b298eaf1948386fccd01"
+        );
+        assert_eq!(
+            encoded(&mut log, |log| log.snapshot(LogPosition::default(), &ConfState::default())),
+            "0e0000000000008208051094bbc7ed0e1a04080010000000"
+        );
+        assert_eq!(
+            encoded(&mut log, |log| log.entry(&change)),
+            "160000000000008208021085dbf682081a0c0801100118012204636f6e660000"
+        );
+        assert_eq!(
+            encoded(&mut log, |log| log.hard_state(HardState { term: 1, commit: 1, ..HardState::default() })),
+            "0f00000000000081080310b4f6c4361a0608011000180100"
+        );
+        assert_eq!(
+            encoded(&mut log, |log| log.hard_state(voted)),
+            "1900000000000087080310f1feab9a0a1a0f080210cdd2918bd2b881cf8e01180100000000000000"
+        );
+        assert_eq!(encoded(&mut log, |log| log.entry(&blank)), "1000000000000000080210addc87a50b1a06080010021802");
+    }
+
+    #[test]
+    fn our_own_field_stands_last_and_only_when_true() {
+        let state = HardState { term: 2, vote: 3, vote_committed: true, commit: 4 };
+        let with = encoded(&mut Encoder::new(0), |log| log.hard_state(state));
+        let without = encoded(&mut Encoder::new(0), |log| {
+            log.hard_state(HardState { vote_committed: false, ..state });
+        });
+        assert!(with.contains("1a09080210031804c03e01"), "{with}");
+        assert!(without.contains("1a06080210031804"), "{without}");
+    }
+
+    #[test]
+    fn a_snapshot_record_names_the_members() {
+        let conf_state = ConfState { voters: vec![1, 2], ..ConfState::default() };
+        let record = encoded(&mut Encoder::new(0), |log| log.snapshot(LogPosition { term: 2, index: 5 }, &conf_state));
+        assert!(record.contains("1a0a080510021a0408010802"), "{record}");
+    }
+}

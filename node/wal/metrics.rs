@@ -35,3 +35,32 @@ impl Metrics {
         Ok(Self { fsync_secs, write_secs, write_bytes })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_buckets_are_those_of_etcd() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        metrics.write_bytes.add(7.0);
+        let families = registry.gather();
+        let names: Vec<_> = families.iter().map(|family| family.name()).collect();
+        assert_eq!(
+            names,
+            [
+                "etcd_disk_wal_fsync_duration_seconds",
+                "etcd_disk_wal_write_bytes_total",
+                "etcd_disk_wal_write_duration_seconds"
+            ]
+        );
+        let buckets: Vec<_> = families[0].get_metric()[0]
+            .get_histogram()
+            .get_bucket()
+            .iter()
+            .map(|bucket| bucket.upper_bound())
+            .collect();
+        assert_eq!((buckets.len(), buckets[0], buckets[13]), (14, 0.001, 8.192));
+    }
+}

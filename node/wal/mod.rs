@@ -22,13 +22,11 @@ mod prepare;
 mod read;
 mod reader;
 mod recover;
+mod scan;
 mod segment;
 mod shared;
 mod wire;
 mod writer;
-
-#[cfg(test)]
-mod tests;
 
 pub use create::{create, exists};
 pub use entry::{Entry, EntryKind, HardState, Identity};

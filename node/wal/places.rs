@@ -180,3 +180,62 @@ impl Terms {
         self.runs.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::segment::SegmentName;
+    use super::*;
+    use crate::disk::{Disk, MemoryDisk};
+    use std::path::PathBuf;
+
+    fn segment(sequence: u64) -> Arc<Segment> {
+        let path = PathBuf::from(sequence.to_string());
+        let file = MemoryDisk::new().create(&path).unwrap();
+        Arc::new(Segment::new(SegmentName { sequence, first_index: 0 }, path, file, 0))
+    }
+
+    fn listed(places: &Places, from: u64, to: u64) -> Vec<(u64, u64, u64)> {
+        let stretches = places.stretches(from, to);
+        let each = |stretch: &Stretch| {
+            let sequence = stretch.segment.name.sequence;
+            stretch.places().map(move |(index, offset)| (sequence, index, offset)).collect::<Vec<_>>()
+        };
+        stretches.iter().flat_map(each).collect()
+    }
+
+    #[test]
+    fn places_follow_truncations_and_purges_across_segments() {
+        let (first, second) = (segment(0), segment(1));
+        let mut places = Places::starting_at(5);
+        for index in 5..8 {
+            assert!(places.put(index, index as u32, &first));
+        }
+        for index in 8..11 {
+            assert!(places.put(index, index as u32, &second));
+        }
+        assert!(!places.put(12, 1, &second), "a gap");
+        assert!(places.put(4, 1, &second), "one that is purged is no news");
+        // The tail from 7 on is replaced, in the second segment.
+        assert!(places.put(7, 100, &second));
+        assert_eq!(listed(&places, 5, 8), [(0, 5, 40), (0, 6, 48), (1, 7, 800)]);
+        places.drop_before(7);
+        assert_eq!((places.end(), listed(&places, 7, 8)), (8, vec![(1, 7, 800)]));
+        places.drop_before(9);
+        assert!(places.is_empty() && places.end() == 9);
+        assert!(places.put(9, 200, &second));
+        assert_eq!(listed(&places, 9, 10), [(1, 9, 1600)]);
+    }
+
+    #[test]
+    fn terms_are_found_by_index() {
+        let mut terms = Terms::default();
+        for (index, term) in [(1, 1), (2, 1), (3, 2), (4, 5), (5, 5)] {
+            terms.put(index, term);
+        }
+        assert_eq!([1, 2, 3, 4, 5].map(|index| terms.get(index)), [1, 1, 2, 5, 5].map(Some));
+        terms.put(4, 6);
+        assert_eq!([3, 4].map(|index| terms.get(index)), [Some(2), Some(6)]);
+        terms.drop_before(4);
+        assert_eq!((terms.get(2), terms.get(4)), (None, Some(6)));
+    }
+}

@@ -3,18 +3,14 @@
 //! Rules (etcd `server/storage/wal/wal.go` ReadAll, `repair.go`): a frame of zero ends a file. In the last segment a
 //! record that does not check and looks torn is cut off, after a copy of the file was kept; any other failure is
 //! corruption. A later entry replaces those from its index on. A snapshot record counts if the last hard state
-//! covers its index.
+//! covers its index; one at the very end that it does not cover is part of a torn write too.
 
-use super::encode::kind;
 use super::entry::{HardState, Identity};
 use super::error::{Corruption, WalError};
 use super::files::Files;
-use super::log::Log;
-use super::places::{Places, Terms, to_units};
 use super::prepare::{Background, Preparer};
-use super::reader::{
-    Bad, EntryView, ReadError, Record, RecordReader, parse_hard_state, parse_metadata, parse_snapshot,
-};
+use super::reader::Bad;
+use super::scan::Scan;
 use super::segment::{Segment, SegmentName};
 use super::shared::Shared;
 use super::writer::{Resume, Writer};
@@ -27,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What one read of a file fetches while scanning.
+/// What one read fetches when a file is copied.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// More would not fit the places kept in memory.
@@ -186,193 +182,5 @@ fn mend(disk: &dyn Disk, dir: &Path, current: &Segment, segment_bytes: u64) -> R
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent).map_err(fail("sync directory", parent)),
         _ => Ok(()),
-    }
-}
-
-/// The log as far as it was read.
-#[derive(Debug, Default)]
-struct Scan {
-    crc: Option<u32>,
-    identity: Option<Identity>,
-    hard_state: HardState,
-    snapshots: Vec<(LogPosition, ConfState)>,
-    entries: Option<Entries>,
-    /// The entries before a snapshot record that they do not lead to, until a hard state confirms it.
-    before_restart: Option<Option<Entries>>,
-    /// The first segment does not begin the log.
-    head: Option<SegmentName>,
-    last_written: u64,
-}
-
-/// Entries found, from the first one seen.
-#[derive(Debug)]
-struct Entries {
-    first: u64,
-    places: Places,
-    terms: Terms,
-}
-
-/// The result of a scan.
-struct Found {
-    crc: u32,
-    identity: Identity,
-    hard_state: HardState,
-    snapshot: LogPosition,
-    conf_state: ConfState,
-    log: Log,
-    last_written: u64,
-}
-
-impl Entries {
-    fn from(first: u64) -> Self {
-        Self { first, places: Places::starting_at(first), terms: Terms::default() }
-    }
-
-    fn has(&self, position: LogPosition) -> bool {
-        (self.first..self.places.end()).contains(&position.index)
-            && self.terms.get(position.index) == Some(position.term)
-    }
-}
-
-impl Scan {
-    /// The log begins with segment `name`; the ones before were deleted.
-    fn head_missing(&mut self, name: SegmentName) {
-        self.head = Some(name);
-        self.last_written = name.first_index.saturating_sub(1);
-    }
-
-    /// Reads one segment; sets its end. Returns the record at which it stopped, if one did not check.
-    fn segment(&mut self, segment: &Arc<Segment>) -> Result<Option<Bad>, WalError> {
-        let corrupt = |offset, what| WalError::Corrupt { file: segment.path.clone(), offset, what };
-        let mut reader = RecordReader::new(segment.file.clone(), 0, segment.end(), self.crc, CHUNK_BYTES);
-        let bad = loop {
-            match reader.next() {
-                Ok(Some(record)) => {
-                    let offset = record.offset;
-                    self.record(record, segment).map_err(|what| corrupt(offset, what))?;
-                }
-                Ok(None) => break None,
-                Err(ReadError::Bad(bad)) => break Some(bad),
-                Err(ReadError::Io(source)) => return Err(fail("read", &segment.path)(source)),
-            }
-        };
-        // A segment gets its name only once its head is synced.
-        if reader.offset() == 0 {
-            return Err(corrupt(0, bad.map_or(Corruption::NoSeed, |bad| bad.what)));
-        }
-        self.crc = reader.crc();
-        segment.set_end(reader.offset());
-        Ok(bad)
-    }
-
-    fn record(&mut self, record: Record<'_>, segment: &Arc<Segment>) -> Result<(), Corruption> {
-        match record.kind {
-            kind::METADATA => {
-                let identity = parse_metadata(record.data)?;
-                if self.identity.is_some_and(|known| known != identity) {
-                    return Err(Corruption::Identity);
-                }
-                self.identity = Some(identity);
-            }
-            kind::ENTRY => {
-                let entry = EntryView::parse(record.data)?;
-                let units = to_units(record.offset).ok_or(Corruption::Misplaced(entry.index))?;
-                self.entry(entry.term, entry.index, units, segment)?;
-            }
-            kind::HARD_STATE => {
-                self.hard_state = parse_hard_state(record.data)?;
-                let newest = self.snapshots.last().map_or(0, |(position, _)| position.index);
-                if self.hard_state.commit >= newest {
-                    self.before_restart = None;
-                }
-            }
-            kind::SNAPSHOT => {
-                let (position, conf_state) = parse_snapshot(record.data)?;
-                self.snapshot(position, conf_state);
-            }
-            kind::CHECKSUM => {}
-            other => return Err(Corruption::RecordType(other)),
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, term: u64, index: u64, units: u32, segment: &Arc<Segment>) -> Result<(), Corruption> {
-        if index == 0 {
-            return Err(Corruption::ZeroIndex);
-        }
-        // The first entry of a log whose head is gone may replace some that went with it.
-        if self.entries.is_none() && index > self.known_from() {
-            return Err(Corruption::Gap { expected: self.known_from(), found: index });
-        }
-        let entries = self.entries.get_or_insert_with(|| Entries::from(index));
-        if index < entries.first {
-            *entries = Entries::from(index);
-        }
-        if !entries.places.put(index, units, segment) {
-            return Err(Corruption::Gap { expected: entries.places.end(), found: index });
-        }
-        entries.terms.put(index, term);
-        self.last_written = index;
-        Ok(())
-    }
-
-    /// From which index on the files hold what was written.
-    fn known_from(&self) -> u64 {
-        let head = self.head.map_or(1, |name| name.first_index.max(1));
-        self.entries.as_ref().map_or(head, |entries| entries.first)
-    }
-
-    fn snapshot(&mut self, position: LogPosition, conf_state: ConfState) {
-        if position.index == 0 {
-            return;
-        }
-        self.last_written = self.last_written.max(position.index);
-        self.snapshots.push((position, conf_state));
-        // Whether the log led to a record that is older than what is left of it cannot be seen, and does not
-        // matter: if it did not, the next entry replaces those seen, and a newer record stands for the rest.
-        let leads_here = self.entries.as_ref().is_some_and(|entries| entries.has(position));
-        if !leads_here && position.index >= self.known_from() {
-            let before = self.entries.replace(Entries::from(position.index + 1));
-            if position.index > self.hard_state.commit {
-                self.before_restart.get_or_insert(before);
-            }
-        }
-    }
-
-    /// Draws the conclusions; `last` is the last segment, to be named in errors.
-    fn finish(mut self, last: &Segment) -> Result<Found, WalError> {
-        let corrupt = |what| WalError::Corrupt { file: last.path.clone(), offset: last.end(), what };
-        if let Some(before) = self.before_restart.take() {
-            let restarted = std::mem::replace(&mut self.entries, before);
-            if let Some(restarted) = restarted.filter(|entries| !entries.places.is_empty()) {
-                return Err(corrupt(Corruption::UncommittedSnapshot(restarted.first - 1)));
-            }
-        }
-        let commit = self.hard_state.commit;
-        let counts = |(position, _): &(LogPosition, ConfState)| position.index <= commit;
-        let (snapshot, conf_state) = self.snapshots.into_iter().rev().find(counts).unwrap_or_default();
-        let identity = self.identity.ok_or_else(|| corrupt(Corruption::NoIdentity))?;
-        let crc = self.crc.ok_or_else(|| corrupt(Corruption::NoSeed))?;
-
-        let mut entries = self.entries.unwrap_or_else(|| Entries::from(snapshot.index + 1));
-        if entries.first > snapshot.index + 1 {
-            return Err(corrupt(Corruption::MissingHead { first: entries.first }));
-        }
-        entries.places.drop_before(snapshot.index + 1);
-        entries.terms.drop_before(snapshot.index + 1);
-        let log = Log::found(snapshot, entries.terms, entries.places);
-        let last_index = log.last().index;
-        if commit > last_index {
-            return Err(corrupt(Corruption::Commit { commit, last: last_index }));
-        }
-        Ok(Found {
-            crc,
-            identity,
-            hard_state: self.hard_state,
-            snapshot,
-            conf_state,
-            log,
-            last_written: self.last_written,
-        })
     }
 }

@@ -24,12 +24,13 @@ struct Pace {
 }
 
 impl Hub {
-    /// Serves lagging watchers until the hub is closed. One task of the server. An error is one of storage.
+    /// Serves lagging watchers until the hub is closed. One task of the server. An error says that history cannot be
+    /// read, here or for a pair before; then the hub is closed too.
     pub async fn catch_up(&self) -> Result<(), ReadError> {
         let mut pace = Pace { rows: FIRST_ROWS.min(self.settings.slice_rows), next_round: Instant::now() };
-        while !*self.closed.borrow() {
-            let served_near = self.step(Lane::Near, &mut pace).await?;
-            let served_far = self.step(Lane::Far, &mut pace).await?;
+        while !self.is_closed() {
+            let served_near = self.step(Lane::Near, &mut pace).await;
+            let served_far = self.step(Lane::Far, &mut pace).await;
             if served_near || served_far {
                 tokio::task::yield_now().await;
             } else if self.with(|registry| registry.is_ready()) {
@@ -38,11 +39,11 @@ impl Hub {
                 self.lagging.notified().await;
             }
         }
-        Ok(())
+        self.take_failure().map_or(Ok(()), Err)
     }
 
     /// One slice of the round of a lane. False if there is no round and none to begin.
-    async fn step(&self, lane: Lane, pace: &mut Pace) -> Result<bool, ReadError> {
+    async fn step(&self, lane: Lane, pace: &mut Pace) -> bool {
         // The view is taken under the lock: it shows all that was published.
         let next = self.with(|registry| {
             let near = i64::try_from(self.settings.slice_rows).unwrap_or(i64::MAX);
@@ -56,12 +57,16 @@ impl Hub {
             }
             Some((view, wanted))
         });
-        let Some((view, wanted)) = next else { return Ok(false) };
-        let Some(wanted) = wanted else { return Ok(true) };
-        let slice = self.read(view, wanted, pace.rows).await?;
-        let handed_out = self.with(|registry| registry.feed(lane, &slice));
-        pace.adjust(handed_out, slice.weight(), self.settings.slice_rows);
-        Ok(true)
+        let Some((view, wanted)) = next else { return false };
+        let Some(wanted) = wanted else { return true };
+        match self.read(view, wanted, pace.rows).await {
+            Ok(slice) => {
+                let handed_out = self.with(|registry| registry.feed(lane, &slice));
+                pace.adjust(handed_out, slice.weight(), self.settings.slice_rows);
+            }
+            Err(error) => self.fail(error),
+        }
+        true
     }
 
     async fn read(&self, view: Arc<View>, wanted: Wanted, rows: usize) -> Result<Slice, ReadError> {

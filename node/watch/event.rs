@@ -8,6 +8,7 @@
 //! 1a len KeyValue  the pair before, only on request, if there was one and it is not compacted
 //! ```
 
+use super::budget::Budget;
 use crate::mvcc::{Event, EventKind, RevisionEvents};
 use bytes::{BufMut, Bytes, BytesMut};
 use keelstone_proto::mvccpb::KeyValue;
@@ -22,6 +23,8 @@ const OVERHEAD_BYTES: usize = 96;
 
 #[derive(Debug)]
 pub struct SharedEvent {
+    /// Holds the weight of this event.
+    budget: Arc<Budget>,
     revision: Arc<RevisionEvents>,
     /// Invariant: an index of `revision.events`.
     at: usize,
@@ -31,9 +34,22 @@ pub struct SharedEvent {
 }
 
 impl SharedEvent {
-    pub(crate) fn new(revision: &Arc<RevisionEvents>, at: usize) -> Self {
-        debug_assert!(at < revision.events.len());
-        Self { revision: Arc::clone(revision), at, plain: OnceLock::new(), with_previous: OnceLock::new() }
+    pub(super) fn new(revision: &Arc<RevisionEvents>, at: usize, budget: &Arc<Budget>) -> Self {
+        let event = Self {
+            budget: Arc::clone(budget),
+            revision: Arc::clone(revision),
+            at,
+            plain: OnceLock::new(),
+            with_previous: OnceLock::new(),
+        };
+        event.budget.take(event.weight());
+        event
+    }
+
+    /// One that belongs to no hub.
+    #[cfg(test)]
+    pub(crate) fn detached(revision: &Arc<RevisionEvents>, at: usize) -> Self {
+        Self::new(revision, at, &Arc::new(Budget::new(usize::MAX)))
     }
 
     pub fn revision(&self) -> i64 {
@@ -97,6 +113,12 @@ impl SharedEvent {
     }
 }
 
+impl Drop for SharedEvent {
+    fn drop(&mut self) {
+        self.budget.give(self.weight());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,7 +134,7 @@ mod tests {
             value: Bytes::from(vec![7; 300]),
             lease: 9,
         };
-        SharedEvent::new(&Arc::new(RevisionEvents { revision: 7, events: vec![Event { kind, kv }] }), 0)
+        SharedEvent::detached(&Arc::new(RevisionEvents { revision: 7, events: vec![Event { kind, kv }] }), 0)
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! The meeting point of what is applied and who watches. Lives on the runtime thread; its lock is held briefly and
 //! never while somebody is woken or history is read.
 
+use super::budget::Budget;
 use super::metrics::Metrics;
 use super::queue::{Bounds, StreamQueue};
 use super::registry::Registry;
 use super::stream::WatchStream;
-use crate::mvcc::{RevisionEvents, Views};
+use crate::mvcc::{ReadError, RevisionEvents, Views};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Where history is read for lagging watchers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,9 @@ pub struct Settings {
     pub queue_deliveries: usize,
     /// Keys and values that wait on one stream. A single delivery may exceed it.
     pub queue_bytes: usize,
+    /// What waits on all streams together; events that several wait for count once. Beyond it a stream holds only a
+    /// few deliveries.
+    pub budget_bytes: usize,
     /// Rows of history read at once.
     pub slice_rows: usize,
     /// Pause after a round that left watchers behind, so that the next serves many of them.
@@ -36,8 +41,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            queue_deliveries: 128,
+            // More than one apply batch has revisions, so that a reader who keeps up never falls behind.
+            queue_deliveries: 2048,
             queue_bytes: 1 << 20,
+            budget_bytes: 64 << 20,
             slice_rows: 1000,
             gather: Duration::from_millis(5),
             scan_on: ScanOn::BlockingPool,
@@ -50,23 +57,29 @@ pub struct Hub {
     registry: Mutex<Registry>,
     pub(super) views: Views,
     pub(super) settings: Settings,
+    budget: Arc<Budget>,
     metrics: Metrics,
-    /// Work for [`Hub::catch_up`], or its end. `true`: the hub is closed.
-    pub(super) closed: watch::Sender<bool>,
-    pub(super) lagging: tokio::sync::Notify,
+    closed: AtomicBool,
+    /// Why history could not be read, until [`Hub::catch_up`] says so.
+    failure: Mutex<Option<ReadError>>,
+    /// There may be work for [`Hub::catch_up`], or it shall end.
+    pub(super) lagging: Notify,
 }
 
 impl Hub {
     /// A hub that has published everything up to the revision of the view of now.
     pub fn new(views: Views, settings: Settings, metrics: Metrics) -> Arc<Self> {
-        let registry = Registry::new(views.load().revision(), metrics.clone());
+        let budget = Arc::new(Budget::new(settings.budget_bytes));
+        let registry = Registry::new(views.load().revision(), Arc::clone(&budget), metrics.clone());
         Arc::new(Self {
             registry: Mutex::new(registry),
             views,
             settings,
+            budget,
             metrics,
-            closed: watch::Sender::new(false),
-            lagging: tokio::sync::Notify::new(),
+            closed: AtomicBool::new(false),
+            failure: Mutex::default(),
+            lagging: Notify::new(),
         })
     }
 
@@ -93,19 +106,34 @@ impl Hub {
 
     pub fn open(self: &Arc<Self>) -> WatchStream {
         let bounds = Bounds { deliveries: self.settings.queue_deliveries, bytes: self.settings.queue_bytes };
-        let queue = Arc::new(StreamQueue::new(bounds, self.metrics.clone()));
-        if *self.closed.borrow() {
+        let queue = Arc::new(StreamQueue::new(bounds, Arc::clone(&self.budget), self.metrics.clone()));
+        let slot = self.with(|registry| registry.open(Arc::clone(&queue)));
+        // After that, or a hub that closes in between would miss it.
+        if self.is_closed() {
             queue.close();
         }
-        let slot = self.with(|registry| registry.open(Arc::clone(&queue)));
         WatchStream::new(Arc::clone(self), slot, queue)
     }
 
     /// Ends all streams, also those opened later, and [`Hub::catch_up`].
     pub fn close(&self) {
-        self.closed.send_replace(true);
+        self.closed.store(true, Ordering::Release);
         self.lagging.notify_one();
         self.with(|registry| registry.end_all());
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// History cannot be read: nobody can be served any more.
+    pub(super) fn fail(&self, error: ReadError) {
+        self.failure.lock().expect("a panic ends the process").get_or_insert(error);
+        self.close();
+    }
+
+    pub(super) fn take_failure(&self) -> Option<ReadError> {
+        self.failure.lock().expect("a panic ends the process").take()
     }
 
     /// Runs under the lock, then wakes whom the call gave work.

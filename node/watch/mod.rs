@@ -9,6 +9,7 @@
 //!
 //! Knows nothing of gRPC, permissions and leaders; see `api::watch`.
 
+mod budget;
 mod catch_up;
 mod event;
 mod group;

@@ -1,6 +1,7 @@
 //! What waits to be sent on one stream: deliveries of all its watchers and answers to its requests, in the one
 //! order the client sees. Bounded; what does not fit is refused, never dropped.
 
+use super::budget::Budget;
 use super::event::SharedEvent;
 use super::metrics::Metrics;
 use super::watcher::WatchId;
@@ -51,6 +52,18 @@ pub struct Events {
     pub(super) weight: usize,
 }
 
+impl Events {
+    /// What it takes of the budget, beside its events.
+    fn footprint(&self) -> usize {
+        DELIVERY_BYTES + self.events.len() * size_of::<Arc<SharedEvent>>()
+    }
+}
+
+/// About the size of a delivery of events and its place in the queue.
+const DELIVERY_BYTES: usize = 128;
+/// Deliveries of events that a stream may hold while the budget of all is short.
+const SHORT_DELIVERIES: usize = 4;
+
 /// The queue has no room for more events.
 #[derive(Debug)]
 pub(super) struct Full;
@@ -66,6 +79,7 @@ pub(super) struct Bounds {
 pub(super) struct StreamQueue {
     inner: Mutex<Inner>,
     bounds: Bounds,
+    budget: Arc<Budget>,
     metrics: Metrics,
 }
 
@@ -92,8 +106,8 @@ pub(super) struct Popped {
 }
 
 impl StreamQueue {
-    pub fn new(bounds: Bounds, metrics: Metrics) -> Self {
-        Self { inner: Mutex::default(), bounds, metrics }
+    pub fn new(bounds: Bounds, budget: Arc<Budget>, metrics: Metrics) -> Self {
+        Self { inner: Mutex::default(), bounds, budget, metrics }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -104,17 +118,21 @@ impl StreamQueue {
     pub fn push_events(&self, events: Events) -> Result<Option<Waker>, Full> {
         let mut inner = self.lock();
         // An empty queue takes anything, else a large revision would never leave.
-        let fits = inner.deliveries < self.bounds.deliveries + inner.watchers
-            && inner.bytes + events.weight <= self.bounds.bytes;
+        let fits = inner.deliveries < self.most_deliveries(&inner) && inner.bytes + events.weight <= self.bounds.bytes;
         if inner.starved || (inner.deliveries > 0 && !fits) {
             inner.starved = true;
             return Err(Full);
         }
+        self.budget.take(events.footprint());
         inner.deliveries += 1;
         inner.bytes += events.weight;
         self.metrics.pending_events.add(count(&events));
         inner.waiting.push_back(Delivery::Events(events));
         Ok(inner.waker.take())
+    }
+
+    fn most_deliveries(&self, inner: &Inner) -> usize {
+        if self.budget.is_short() { SHORT_DELIVERIES } else { self.bounds.deliveries + inner.watchers }
     }
 
     /// Queues an answer. Its number is bounded by who asks: see [`super::WatchStream::answers_waiting`].
@@ -158,11 +176,12 @@ impl StreamQueue {
         };
         let mut has_room_again = false;
         if let Delivery::Events(events) = &delivery {
+            self.budget.give(events.footprint());
             inner.deliveries -= 1;
             inner.bytes -= events.weight;
             self.metrics.pending_events.sub(count(events));
             self.metrics.events.inc_by(events.events.len() as u64);
-            let roomy = inner.deliveries <= self.bounds.deliveries / 2 && inner.bytes <= self.bounds.bytes / 2;
+            let roomy = inner.deliveries <= self.most_deliveries(&inner) / 2 && inner.bytes <= self.bounds.bytes / 2;
             has_room_again = inner.starved && roomy;
             inner.starved &= !roomy;
         }
@@ -174,6 +193,7 @@ impl Drop for StreamQueue {
     fn drop(&mut self) {
         for delivery in &self.lock().waiting {
             if let Delivery::Events(events) = delivery {
+                self.budget.give(events.footprint());
                 self.metrics.pending_events.sub(count(events));
             }
         }

@@ -1,6 +1,7 @@
 //! Streams, watchers and where each watcher stands. All decisions are here, on plain data; `hub` locks, reads
 //! history and wakes.
 
+use super::budget::Budget;
 use super::event::SharedEvent;
 use super::group::Group;
 use super::metrics::Metrics;
@@ -26,6 +27,7 @@ pub(super) struct Registry {
     pub(super) rounds: Rounds,
     /// Consumers to wake once the lock is released: at most one entry per stream and batch.
     wakers: Vec<Waker>,
+    pub(super) budget: Arc<Budget>,
     metrics: Metrics,
     pub(super) scratch: Scratch,
 }
@@ -48,7 +50,7 @@ pub(super) struct Scratch {
 }
 
 impl Registry {
-    pub fn new(revision: i64, metrics: Metrics) -> Self {
+    pub fn new(revision: i64, budget: Arc<Budget>, metrics: Metrics) -> Self {
         Self {
             revision,
             streams: Slab::new(),
@@ -57,6 +59,7 @@ impl Registry {
             ready: BTreeSet::new(),
             rounds: Rounds::default(),
             wakers: Vec::new(),
+            budget,
             metrics,
             scratch: Scratch::default(),
         }
@@ -210,7 +213,7 @@ impl Registry {
         if revision.revision <= self.revision {
             return;
         }
-        stage(&self.synced, &mut self.watchers, &mut self.scratch, revision);
+        stage(&self.synced, &mut self.watchers, &mut self.scratch, &self.budget, revision);
         self.revision = revision.revision;
         let touched = std::mem::take(&mut self.scratch.touched);
         for &slot in &touched {
@@ -303,6 +306,7 @@ pub(super) fn stage(
     group: &Group,
     watchers: &mut Slab<Watcher>,
     scratch: &mut Scratch,
+    budget: &Arc<Budget>,
     revision: &Arc<RevisionEvents>,
 ) {
     if group.len() == 0 {
@@ -317,7 +321,7 @@ pub(super) fn stage(
                 if watcher.staged.is_empty() {
                     scratch.touched.push(slot);
                 }
-                let event = shared.get_or_insert_with(|| Arc::new(SharedEvent::new(revision, at)));
+                let event = shared.get_or_insert_with(|| Arc::new(SharedEvent::new(revision, at, budget)));
                 watcher.staged.push(Arc::clone(event));
             }
         }

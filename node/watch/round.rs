@@ -149,7 +149,8 @@ impl Registry {
     /// Serves the riders of a round from what it wanted. Answers how many events were handed out.
     pub fn feed(&mut self, lane: Lane, slice: &Slice) -> usize {
         for revision in &slice.revisions {
-            stage(&self.rounds.get(lane).group, &mut self.watchers, &mut self.scratch, revision);
+            let group = &self.rounds.get(lane).group;
+            stage(group, &mut self.watchers, &mut self.scratch, &self.budget, revision);
         }
         let mut handed_out = 0;
         let touched = std::mem::take(&mut self.scratch.touched);

@@ -59,30 +59,34 @@ impl WatchStream {
         self.queue.answers_waiting()
     }
 
-    /// The next delivery. `None`: the hub was closed. An error is one of storage.
-    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, ReadError>>> {
+    /// The next delivery. `None`: the hub was closed, or cannot read history.
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let popped = ready!(self.queue.poll_pop(cx));
         if popped.has_room_again {
             self.hub.with(|registry| registry.has_room(self.slot));
         }
-        Poll::Ready(popped.delivery.map(|delivery| self.complete(delivery)))
+        Poll::Ready(popped.delivery.and_then(|delivery| self.complete(delivery)))
     }
 
-    pub async fn next(&self) -> Option<Result<Delivery, ReadError>> {
+    /// As [`Self::poll_next`].
+    pub async fn next(&self) -> Option<Delivery> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// Looks up the pairs before, as late as possible: most events of a slow stream never get here.
-    fn complete(&self, delivery: Delivery) -> Result<Delivery, ReadError> {
+    fn complete(&self, delivery: Delivery) -> Option<Delivery> {
         if let Delivery::Events(events) = &delivery
             && events.prev_kv
         {
             let view = self.hub.views.load();
             for event in &events.events {
-                event.resolve_previous(|key, revision| previous(&view, key, revision))?;
+                if let Err(error) = event.resolve_previous(|key, revision| previous(&view, key, revision)) {
+                    self.hub.fail(error);
+                    return None;
+                }
             }
         }
-        Ok(delivery)
+        Some(delivery)
     }
 }
 

@@ -13,7 +13,7 @@ async fn the_status_tells_version_sizes_leader_and_log() {
             case.put(&format!("{number}"), "v").await;
         }
         let status = case.client.status().await.expect("status");
-        let header = status.header.clone().expect("a header");
+        let header = status.header.expect("a header");
         let (major, minor, patch) = suite().server.version;
         assert_eq!(status.version, format!("{major}.{minor}.{patch}"));
         assert_eq!(status.leader, header.member_id);

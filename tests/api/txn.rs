@@ -210,10 +210,10 @@ async fn a_transaction_makes_one_revision() {
         let reply = case.client.txn(TxnRequest { success, ..Default::default() }).await.expect("txn");
         assert_eq!(revision(&reply.header), 2);
         let header = |response: &ResponseOp| match response.response.as_ref().expect("a response") {
-            Response::ResponseRange(reply) => reply.header.clone(),
-            Response::ResponsePut(reply) => reply.header.clone(),
-            Response::ResponseDeleteRange(reply) => reply.header.clone(),
-            Response::ResponseTxn(reply) => reply.header.clone(),
+            Response::ResponseRange(reply) => reply.header,
+            Response::ResponsePut(reply) => reply.header,
+            Response::ResponseDeleteRange(reply) => reply.header,
+            Response::ResponseTxn(reply) => reply.header,
         };
         let headers: Vec<_> = reply.responses.iter().map(header).collect();
         // A read before the first change is of the revision before, a delete of nothing is of the current one.

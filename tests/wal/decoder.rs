@@ -124,7 +124,7 @@ pub fn decode(files: &[Vec<u8>]) -> Result<Decoded, String> {
                 5 => snapshots.push((number(&fields, 1), number(&fields, 2))),
                 other => return Err(format!("type {other}")),
             }
-            assert!(bytes[end..end + padding].iter().all(|&byte| byte == 0) && (len + padding) % 8 == 0);
+            assert!(bytes[end..end + padding].iter().all(|&byte| byte == 0) && (len + padding).is_multiple_of(8));
             at = end + padding;
         }
         assert!(bytes[at..].iter().all(|&byte| byte == 0), "bytes behind the end of file {number_of_file}");

@@ -25,7 +25,7 @@ fn many_threads_append_in_one_order_and_all_is_there_after_a_restart() {
                 for _ in 0..500 {
                     let mut index = turn.lock().unwrap();
                     log.append(vec![entry(1, *index, 200)], outcomes.expect(*index));
-                    if *index % 100 == 0 {
+                    if (*index).is_multiple_of(100) {
                         log.save_commit(*index - 50);
                     }
                     *index += 1;

@@ -134,7 +134,7 @@ mod tests {
         let head = WatchResponse { header: Some(header), watch_id: 5, ..WatchResponse::default() };
         let whole = WatchResponse { events: wanted.collect(), ..head.clone() };
         let revision = Arc::new(RevisionEvents { revision: 9, events });
-        let events = (0..sizes.len()).map(|at| Arc::new(SharedEvent::new(&revision, at))).collect();
+        let events = (0..sizes.len()).map(|at| Arc::new(SharedEvent::detached(&revision, at))).collect();
         (Frame { head, events, prev_kv: false }, whole)
     }
 

@@ -146,10 +146,7 @@ impl Session {
                 Poll::Pending if looked => return Poll::Pending,
                 Poll::Pending => self.responses_since_look = 0,
                 Poll::Ready(None) => return Poll::Ready(Some(Err(ApiError::Stopped.into()))),
-                Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Some(Err(ApiError::Raw(error.to_string()).into())));
-                }
-                Poll::Ready(Some(Ok(delivery))) => {
+                Poll::Ready(Some(delivery)) => {
                     self.responses_since_look = (self.responses_since_look + 1) % RESPONSES_PER_LOOK;
                     let may_split = matches!(&delivery, Delivery::Events(events) if events.fragment);
                     let frame = self.frame(delivery);

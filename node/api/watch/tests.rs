@@ -305,6 +305,7 @@ fn a_slow_client_gets_all_events_through_a_small_queue() {
     let settings = Settings {
         queue_deliveries: 1,
         queue_bytes: 200,
+        budget_bytes: 1 << 20,
         slice_rows: 7,
         gather: Duration::from_millis(1),
         scan_on: ScanOn::BlockingPool,

@@ -73,18 +73,28 @@ pub struct PeerClients {
     shared: Arc<Shared>,
 }
 
+/// A channel and the URLs it was made for.
+type Known = (Vec<String>, Channel);
+
 #[derive(Debug)]
 struct Shared {
     identity: Identity,
     timing: Timing,
-    channels: Mutex<HashMap<(MemberId, Purpose), (Vec<String>, Channel)>>,
+    channels: Mutex<HashMap<(MemberId, Purpose), Known>>,
     /// Peers that did not answer when they were last asked.
     inactive: Mutex<HashSet<MemberId>>,
 }
 
 impl PeerClients {
     pub fn new(identity: Identity, timing: Timing) -> Self {
-        Self { shared: Arc::new(Shared { identity, timing, channels: Mutex::new(HashMap::new()), inactive: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                identity,
+                timing,
+                channels: Mutex::new(HashMap::new()),
+                inactive: Mutex::default(),
+            }),
+        }
     }
 
     pub fn timing(&self) -> Timing {
@@ -227,7 +237,10 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>>
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>,
+    >
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + openraft::OptionalSend + Unpin + 'static,
     {

@@ -87,10 +87,7 @@ impl Peer for PeerService {
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn vote(
-        &self,
-        request: Request<internal::VoteRequest>,
-    ) -> Result<Response<internal::VoteResponse>, Status> {
+    async fn vote(&self, request: Request<internal::VoteRequest>) -> Result<Response<internal::VoteResponse>, Status> {
         self.caller(request.metadata())?;
         let message = request.into_inner();
         let asked = convert::vote_request_from_proto(&message)?;

@@ -5,7 +5,7 @@ use super::client::Client;
 use super::convert;
 use crate::apply::StateSnapshot;
 use crate::raft::Consensus;
-use crate::raft::snapshot::{ReceivedState, Snapshot, SnapshotSource, stored_membership};
+use crate::raft::snapshot::{CHUNK_BYTES, ReceivedState, Snapshot, SnapshotSource, stored_membership};
 use crate::raft::types::{SnapshotMeta, Vote};
 use crate::storage::{Chunk, Import, Table};
 use crate::types::MemberId;
@@ -15,8 +15,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-/// Rows in one message, in bytes of keys and values, about.
-const CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks between the thread that reads or writes the file and the connection.
 const CHUNKS_AHEAD: usize = 4;
 

@@ -64,7 +64,7 @@ impl Node {
 
     fn consume(&mut self, stream: usize) -> bool {
         let Some(next) = self.streams[stream].next().now_or_never() else { return false };
-        self.model.check(stream, next.expect("the hub is open").unwrap());
+        self.model.check(stream, next.expect("the hub is open"));
         true
     }
 
@@ -131,7 +131,8 @@ proptest! {
         scan_on in prop_oneof![3 => Just(ScanOn::Runtime), 1 => Just(ScanOn::BlockingPool)],
     ) {
         let gather = Duration::from_millis(1);
-        let settings = Settings { queue_deliveries, queue_bytes, slice_rows, gather, scan_on };
+        let budget_bytes = 1 << 20;
+        let settings = Settings { queue_deliveries, queue_bytes, budget_bytes, slice_rows, gather, scan_on };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(LocalSet::new().run_until(async {
             let mut node = Node::new(settings);

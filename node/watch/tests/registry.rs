@@ -3,6 +3,7 @@
 use super::model::{Model, STREAMS, Step, spec, step};
 use crate::mvcc::{Event, EventKind, RevisionEvents};
 use crate::types::KeyInterval;
+use crate::watch::budget::Budget;
 use crate::watch::metrics::Metrics;
 use crate::watch::queue::{Bounds, Delivery, StreamQueue};
 use crate::watch::registry::Registry;
@@ -23,20 +24,26 @@ struct Sim {
     rows_read: usize,
     /// The setting of the near lane.
     near: i64,
+    budget: Arc<Budget>,
     metrics: Metrics,
 }
 
 impl Sim {
     fn new(streams: usize, bounds: Bounds) -> Self {
+        Self::with_budget(streams, bounds, Budget::new(usize::MAX))
+    }
+
+    fn with_budget(streams: usize, bounds: Bounds, budget: Budget) -> Self {
+        let budget = Arc::new(budget);
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        let mut registry = Registry::new(1, metrics.clone());
+        let mut registry = Registry::new(1, Arc::clone(&budget), metrics.clone());
         let streams = (0..streams)
             .map(|_| {
-                let queue = Arc::new(StreamQueue::new(bounds, metrics.clone()));
+                let queue = Arc::new(StreamQueue::new(bounds, Arc::clone(&budget), metrics.clone()));
                 (registry.open(Arc::clone(&queue)), queue)
             })
             .collect();
-        Self { registry, streams, model: Model::new(), rows_read: 0, near: 4, metrics }
+        Self { registry, streams, model: Model::new(), rows_read: 0, near: 4, budget, metrics }
     }
 
     fn apply(&mut self, changes: &[(EventKind, String)]) -> Arc<RevisionEvents> {
@@ -140,6 +147,7 @@ impl Sim {
         }
         self.model.check_complete();
         assert_eq!(self.metrics.pending_events.get(), 0);
+        assert_eq!(self.budget.used_bytes(), 0);
         assert_eq!(self.metrics.slow_watchers.get(), 0);
         assert_eq!(self.metrics.watchers.get(), self.model.watchers() as i64);
     }
@@ -160,8 +168,9 @@ proptest! {
         steps in prop::collection::vec(step(), 1..80),
         deliveries in 0usize..4,
         bytes in prop_oneof![Just(150usize), Just(400), Just(1 << 20)],
+        budget_bytes in prop_oneof![2 => Just(1usize << 20), 1 => 0usize..2000],
     ) {
-        let mut sim = Sim::new(STREAMS, Bounds { deliveries, bytes });
+        let mut sim = Sim::with_budget(STREAMS, Bounds { deliveries, bytes }, Budget::new(budget_bytes));
         for step in steps {
             sim.run(step);
         }
@@ -233,6 +242,23 @@ fn a_stream_with_more_watchers_than_its_queue_takes_a_revision_that_all_watch() 
     sim.registry.publish(&published);
     assert_eq!(sim.metrics.slow_watchers.get(), 0);
     assert_eq!(sim.metrics.pending_events.get(), 1000);
+}
+
+#[test]
+fn clients_that_do_not_read_hold_little_together() {
+    let bounds = Bounds { deliveries: 1000, bytes: 1 << 20 };
+    let mut sim = Sim::with_budget(1000, bounds, Budget::new(1 << 20));
+    for (slot, _) in sim.streams.clone() {
+        let all = KeyInterval::Range { start: Bytes::new(), end: None };
+        sim.registry.create(slot, spec(all, Start::Now, Filters::default()), 1).unwrap();
+    }
+    for _ in 0..500 {
+        let published = sim.apply(&[(EventKind::Put, "k".into())]);
+        sim.registry.publish(&published);
+        sim.catch_up(100);
+    }
+    assert!(sim.budget.used_bytes() < 2 << 20, "{} bytes", sim.budget.used_bytes());
+    assert_eq!(sim.metrics.slow_watchers.get(), 1000);
 }
 
 #[test]
