@@ -32,13 +32,15 @@ async fn a_restarted_follower_becomes_ready_under_steady_writes() {
     .await;
 }
 
-fn snapshot_flags() -> [&'static str; 2] {
-    let catch_up = if suite().server.is_at_least(3, 6) {
-        "--snapshot-catchup-entries=10"
-    } else {
-        "--experimental-snapshot-catchup-entries=10"
-    };
-    ["--snapshot-count=100", catch_up]
+/// How soon state takes the place of log entries, and how many entries stay for members that are slow.
+pub(crate) fn snapshot_flags(count: &str, kept_entries: u32) -> [String; 2] {
+    let prefix = if suite().server.is_at_least(3, 6) { "--" } else { "--experimental-" };
+    [count.to_owned(), format!("{prefix}snapshot-catchup-entries={kept_entries}")]
+}
+
+fn small_snapshots() -> ClusterSpec {
+    let flags = snapshot_flags("--snapshot-count=100", 10);
+    ClusterSpec::of(3).with_flags(&flags.each_ref().map(String::as_str))
 }
 
 /// Kills a follower, writes far more than the log keeps, and starts it again.
@@ -64,13 +66,13 @@ async fn leave_behind(cluster: &mut Cluster, follower: usize, compact: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_far_behind_catches_up_by_snapshot() {
-    check(ClusterSpec::of(3).with_flags(&snapshot_flags()), async |cluster| {
+    check(small_snapshots(), async |cluster| {
         cluster[0].client().put("first", "v").await.expect("put");
         let follower = (cluster.leader().await + 1) % 3;
         leave_behind(cluster, follower, false).await;
         let clients = cluster.clients();
         let last = clients[follower].put("last", "v").await.expect("put");
-        let history = agreement::full_history(&clients[follower], last).await;
+        let history = agreement::history(&clients[follower], 1, last).await;
         let (truth, faults) = Truth::replay(&history);
         assert_none("the history told by the member that caught up", &faults);
         let scan = clients[follower].get_all().await.expect("scan");
@@ -87,7 +89,7 @@ async fn a_member_far_behind_catches_up_by_snapshot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_carries_compaction_and_leases() {
-    check(ClusterSpec::of(3).with_flags(&snapshot_flags()), async |cluster| {
+    check(small_snapshots(), async |cluster| {
         let leader = cluster.leader().await;
         let follower = (leader + 1) % 3;
         let client = cluster[leader].client();

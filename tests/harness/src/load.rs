@@ -3,7 +3,7 @@
 
 use crate::check::watch::Watched;
 use crate::history::{Action, Operation, Outcome, Recorder, Reply};
-use crate::proto::etcdserverpb::WatchCreateRequest;
+use crate::proto::etcdserverpb::{CompactionRequest, WatchCreateRequest};
 use crate::{Client, Random, wait};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -22,11 +22,19 @@ pub struct LoadSpec {
     pub keys: u64,
     /// How long a client waits for an answer.
     pub deadline: Duration,
+    /// Compacts all the time, this many revisions behind the newest known one.
+    pub compact_behind: Option<i64>,
 }
 
 impl Default for LoadSpec {
     fn default() -> Self {
-        Self { clients: 9, pace: Duration::from_millis(5), keys: 8, deadline: Duration::from_secs(2) }
+        Self {
+            clients: 9,
+            pace: Duration::from_millis(5),
+            keys: 8,
+            deadline: Duration::from_secs(2),
+            compact_behind: None,
+        }
     }
 }
 
@@ -35,6 +43,7 @@ const KEPT_TTL_SECS: i64 = 6;
 const ABANDONED_TTL_SECS: i64 = 3;
 /// Between two renewals; far below the TTL, so that only a long fault ends a kept lease.
 const RENEWAL_PACE: Duration = Duration::from_millis(500);
+const COMPACTION_PACE: Duration = Duration::from_millis(200);
 /// Between two attempts to open a watch on a member that is down.
 const RECONNECT_PACE: Duration = Duration::from_millis(50);
 const FINISH_LIMIT: Duration = Duration::from_secs(60);
@@ -82,6 +91,9 @@ impl Load {
         }
         workers.push(tokio::spawn(worker(spec.clients, random.fork()).keep_leases()));
         workers.push(tokio::spawn(worker(spec.clients + 1, random.fork()).abandon_leases()));
+        if let Some(behind) = spec.compact_behind {
+            workers.push(tokio::spawn(worker(spec.clients + 2, random.fork()).compact(behind)));
+        }
         let seen_at = SeenAt::default();
         let watchers = clients.iter().enumerate().map(|(place, client)| {
             let follower = Follower { seen_at: seen_at.clone(), recorder: recorder.clone(), until: until.subscribe() };
@@ -176,6 +188,23 @@ impl Worker {
             ticks.tick().await;
             let member = self.random.below(self.links.len() as u64) as usize;
             self.lease_a_key(member, "abandoned", ABANDONED_TTL_SECS).await;
+        }
+    }
+
+    /// Compacts a little at a time. Not recorded: no answer of a client depends on it.
+    async fn compact(mut self, behind: i64) {
+        let mut ticks = tokio::time::interval(COMPACTION_PACE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !*self.stop.borrow() {
+            ticks.tick().await;
+            let link = self.links[self.random.below(self.links.len() as u64) as usize].clone();
+            let Ok(newest) = link.get("none").await else { continue };
+            let revision = newest.header.map_or(0, |header| header.revision) - behind;
+            if revision > 1 {
+                let physical = self.random.chance(50);
+                // Refused when it was compacted before, unknown when a member just died: both are fine.
+                drop(link.compact(CompactionRequest { revision, physical }).await);
+            }
         }
     }
 

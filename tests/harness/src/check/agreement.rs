@@ -9,17 +9,19 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Every event from revision 1 to `until`, in the order in which a fresh watch of this member delivers them.
-pub async fn full_history(client: &Client, until: i64) -> Vec<Event> {
+/// Every event from revision `from` to `until`, in the order in which a fresh watch of this member delivers them.
+pub async fn history(client: &Client, from: i64, until: i64) -> Vec<Event> {
     let everything = Bytes::from_static(b"\0");
     let (key, range_end) = (everything.clone(), everything);
     let mut stream = client.watch();
-    stream.create_and_wait(WatchCreateRequest { key, range_end, start_revision: 1, ..Default::default() }).await;
+    stream.create_and_wait(WatchCreateRequest { key, range_end, start_revision: from, ..Default::default() }).await;
     let mut events: Vec<Event> = Vec::new();
-    while events.last().and_then(|event| event.kv.as_ref()).map_or(1, |kv| kv.mod_revision) < until {
+    let mut last = from - 1;
+    while last < until {
         let response = stream.expect().await;
-        assert!(!response.canceled, "the full-history watch was cancelled: {response:?}");
+        assert!(!response.canceled, "a watch from {from} was cancelled: {response:?}");
         events.extend(response.events);
+        last = events.last().and_then(|event| event.kv.as_ref()).map_or(last, |kv| kv.mod_revision);
     }
     events
 }

@@ -22,6 +22,12 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// All events in the order in which they came.
+    pub fn events(&self) -> Vec<Event> {
+        let responses = self.sessions.iter().flat_map(|(_, responses)| responses);
+        responses.flat_map(|response| response.events.iter().cloned()).collect()
+    }
+
     /// The revision from which a new stream must go on: after the last whole revision that was delivered.
     pub fn next_revision(&self) -> i64 {
         let responses = self.sessions.iter().flat_map(|(_, responses)| responses);
