@@ -197,6 +197,21 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    /// A test that passed leaves nothing; one that failed leaves its data and logs.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for member in &mut self.members {
+            member.kill();
+        }
+        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            eprintln!("{} stays: {error}", self.folder.display());
+        }
+    }
+}
+
 impl Index<usize> for Cluster {
     type Output = Member;
 
