@@ -5,10 +5,12 @@
 //! subset of the unsynced changes of length; of each directory, any subset of the unsynced changes of names, a
 //! rename being one change. Kept changes keep their order.
 
+mod file;
 mod image;
 
 use super::{Disk, DiskLock, File};
-use image::{Change, DirNode, FileNode, Image, Node, SECTOR_BYTES};
+use file::MemoryFile;
+use image::{Change, DirNode, FileNode, Image, Node};
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
@@ -34,12 +36,6 @@ struct Failure {
     operation: u64,
     kind: io::ErrorKind,
     lasting: bool,
-}
-
-#[derive(Debug)]
-struct MemoryFile {
-    disk: MemoryDisk,
-    node: u64,
 }
 
 #[derive(Debug)]
@@ -176,55 +172,6 @@ fn names(path: &Path) -> io::Result<Vec<String>> {
         }
     }
     Ok(names)
-}
-
-impl File for MemoryFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.lock().file(self.node)?.current.len() as u64)
-    }
-
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut inner = self.disk.lock();
-        let bytes = &inner.file(self.node)?.current;
-        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        let end = start.checked_add(out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut inner = self.disk.lock();
-        if let Err(error) = inner.operate() {
-            // Kernels stop between pages, thus between sectors.
-            let half = offset + data.len() as u64 / 2;
-            let kept = usize::try_from((half - half % SECTOR_BYTES).saturating_sub(offset)).unwrap_or(0);
-            inner.change(self.node, Change::Write { offset, data: data[..kept].to_vec() })?;
-            return Err(error);
-        }
-        inner.grow(self.node, offset + data.len() as u64)?;
-        inner.change(self.node, Change::Write { offset, data: data.to_vec() })
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut inner = self.disk.lock();
-        inner.operate()?;
-        inner.change(self.node, Change::Len(len))
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        let mut inner = self.disk.lock();
-        inner.operate()?;
-        inner.grow(self.node, len)?;
-        let len = len.max(inner.file(self.node)?.current.len() as u64);
-        inner.change(self.node, Change::Len(len))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut inner = self.disk.lock();
-        inner.operate()?;
-        inner.file(self.node)?.sync();
-        Ok(())
-    }
 }
 
 impl Disk for MemoryDisk {
