@@ -7,9 +7,12 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Consecutive election timeouts without a leader before streams are ended. Reconnecting costs clients more than
-/// waiting, so they are given more time than new calls (etcd `v3rpc/interceptor.go`, maxNoLeaderCnt).
+/// Consecutive looks without a leader before streams are ended. Reconnecting costs clients more than waiting, so they
+/// are given more time than new calls (etcd `v3rpc/interceptor.go`, maxNoLeaderCnt).
 const MAX_LEADERLESS_PERIODS: u32 = 3;
+/// Looks in one election timeout. etcd looks once; a member here says that it is cut off within two election timeouts,
+/// of which the first has passed before it knows of no leader.
+const LOOKS_PER_ELECTION: u32 = 4;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct News {
@@ -47,7 +50,7 @@ impl StreamEnder {
     pub async fn follow_leader(&self, election_timeout: Duration, has_leader: impl Fn() -> bool) {
         let mut leaderless_periods = 0;
         loop {
-            tokio::time::sleep(election_timeout).await;
+            tokio::time::sleep(election_timeout / LOOKS_PER_ELECTION).await;
             leaderless_periods = if has_leader() { 0 } else { leaderless_periods + 1 };
             if leaderless_periods >= MAX_LEADERLESS_PERIODS {
                 self.news.send_modify(|news| news.leader_losses += 1);

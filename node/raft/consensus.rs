@@ -304,7 +304,7 @@ impl Consensus {
     /// Waits until this member has applied all that was committed in the cluster when the call began.
     ///
     /// # Errors
-    /// `NoLeader` if none is found within an election timeout; `Timeout`.
+    /// `NoLeader` if none is known; `Timeout`.
     pub async fn read_index(&self) -> Result<(), RequestError> {
         let (done, answer) = oneshot::channel();
         self.inner.reads.send(done).await.map_err(|_| RequestError::Stopped)?;
@@ -435,7 +435,8 @@ impl Consensus {
         self.inner.peers.client(to, urls, purpose)
     }
 
-    /// Waits up to an election timeout for a leader to be known.
+    /// Waits a little for a leader to be known. That none is known means an election timeout without a word from one,
+    /// so there is not much to wait for.
     pub(super) async fn await_leader(&self) -> Result<MemberId, tokio::time::error::Elapsed> {
         let mut leader = self.leader_watch();
         let known = async {
@@ -446,7 +447,7 @@ impl Consensus {
                 Err(_closed) => std::future::pending().await,
             }
         };
-        tokio::time::timeout(self.inner.timing.election, known).await
+        tokio::time::timeout(self.inner.timing.election / 4, known).await
     }
 
     /// Waits for the next change of the known leader, or one heartbeat.

@@ -15,8 +15,13 @@ use tonic::Request;
 
 /// Reads that may wait for the next round.
 pub const QUEUE_LEN: usize = 65_536;
-/// One attempt; then the leader is looked up again (etcd's readIndexRetryTime).
+/// The longest attempt; then the leader is looked up again (etcd's readIndexRetryTime).
 const ATTEMPT: Duration = Duration::from_millis(500);
+
+/// A cut-off member must have failed its reads within two election timeouts, so no attempt lasts longer than half of one.
+fn attempt(consensus: &Consensus) -> Duration {
+    ATTEMPT.min(consensus.timing().election / 2)
+}
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 pub type Waiting = oneshot::Sender<Result<(), RequestError>>;
@@ -86,7 +91,7 @@ async fn round(consensus: &Consensus) -> Result<u64, RequestError> {
             return Ok(index);
         }
         consensus.count_slow_read_index();
-        // A member that hears of no leader for an election timeout says so, where etcd would let the read time out.
+        // A member that has heard of no leader for more than an election timeout says so, where etcd would let the read time out.
         if consensus.leader().is_none() {
             consensus.await_leader().await.map_err(|_| RequestError::NoLeader)?;
         } else {
@@ -101,7 +106,7 @@ async fn ask_leader(consensus: &Consensus) -> Option<u64> {
     let leader = consensus.leader()?;
     let mut client = consensus.peer_client(leader, Purpose::Forward).ok()?;
     let mut request = Request::new(internal::ReadIndexRequest {});
-    request.set_timeout(ATTEMPT);
+    request.set_timeout(attempt(consensus));
     Some(client.read_index(request).await.ok()?.into_inner().index)
 }
 
@@ -109,7 +114,7 @@ impl Consensus {
     /// Proves leadership to a quorum and returns the commit index of that moment (from 1); none if this member
     /// does not lead, or could not prove it in time. Each call is a round of its own or joins one that has not begun.
     pub(super) async fn leader_read_index(&self) -> Option<u64> {
-        let attempt = tokio::time::timeout(ATTEMPT, self.raft().get_read_linearizer(ReadPolicy::ReadIndex)).await;
+        let attempt = tokio::time::timeout(attempt(self), self.raft().get_read_linearizer(ReadPolicy::ReadIndex)).await;
         let linearizer = attempt.ok()?.ok()?;
         Some(linearizer.read_log_id().index().saturating_add(1))
     }
