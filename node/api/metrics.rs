@@ -151,6 +151,12 @@ struct VersionCounters {
     stream: IntCounter,
 }
 
+impl VersionCounters {
+    fn count(&self, rpc: Rpc) {
+        if rpc.is_stream() { self.stream.inc() } else { self.unary.inc() }
+    }
+}
+
 impl ClientRequests {
     /// Clients choose the text, so the number of series needs a bound. etcd has none.
     const MAX_VERSIONS: usize = 64;
@@ -161,9 +167,12 @@ impl ClientRequests {
     }
 
     pub fn count(&self, rpc: Rpc, version: &str) {
-        let known = self.by_version.read().unwrap_or_else(PoisonError::into_inner).get(version).cloned();
-        let counters = known.unwrap_or_else(|| self.learn(version));
-        if rpc.is_stream() { counters.stream.inc() } else { counters.unary.inc() }
+        let by_version = self.by_version.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counters) = by_version.get(version) {
+            return counters.count(rpc);
+        }
+        drop(by_version);
+        self.learn(version).count(rpc);
     }
 
     fn learn(&self, version: &str) -> VersionCounters {

@@ -105,7 +105,7 @@ impl Node {
         Answerer {
             cluster: self.consensus.cluster_id(),
             member: self.consensus.member_id(),
-            term: self.consensus.status().term,
+            term: self.consensus.term(),
         }
     }
 

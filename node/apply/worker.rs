@@ -161,6 +161,11 @@ impl Worker {
     }
 
     /// The index of the last entry that readers see.
+    pub fn applied_index(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Follows [`Self::applied_index`].
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.applied.clone()
     }

@@ -260,8 +260,7 @@ impl Consensus {
     /// # Errors
     /// `Refused` is the answer of apply. After a `Timeout…` the request may still be applied.
     pub async fn propose(&self, mut request: InternalRaftRequest) -> Result<Reply, RequestError> {
-        let status = self.status();
-        if status.committed.saturating_sub(status.applied) > MAX_APPLY_GAP {
+        if self.apply_gap() > MAX_APPLY_GAP {
             return Err(RequestError::TooManyRequests);
         }
         let id = self.inner.request_ids.next();
@@ -346,7 +345,7 @@ impl Consensus {
         let watched = self.inner.raft.metrics();
         let metrics = watched.borrow_watched();
         let committed = metrics.local_committed.as_ref().map_or(0, |id| id.index() + 1);
-        let applied = *self.inner.worker.applied().borrow();
+        let applied = self.inner.worker.applied_index();
         let voter = metrics.membership_config.membership().voter_ids().any(|id| id == self.member_id().0);
         RaftStatus {
             term: metrics.current_term,
@@ -356,6 +355,18 @@ impl Consensus {
             leader: self.inner.leadership.leader(&metrics),
             is_learner: !voter,
         }
+    }
+
+    /// The present term; what each answer says of it.
+    pub fn term(&self) -> u64 {
+        self.inner.raft.metrics().borrow_watched().current_term
+    }
+
+    /// Committed entries that are not applied here yet.
+    fn apply_gap(&self) -> u64 {
+        let watched = self.inner.raft.metrics();
+        let committed = watched.borrow_watched().local_committed.as_ref().map_or(0, |id| id.index() + 1);
+        committed.saturating_sub(self.inner.worker.applied_index())
     }
 
     pub(super) fn raft(&self) -> &Raft<TypeConfig, StateMachine> {
