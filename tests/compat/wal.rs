@@ -66,9 +66,9 @@ async fn etcds_own_reader_finds_the_same_entries() {
     }
     let Some(reader) = tools::read_wal("etcds_own_reader_finds_the_same_entries") else { return };
     let mut cluster = Cluster::start(suite(), &ClusterSpec::of(1).with_flags(&["--snapshot-count=100"])).await;
-    for round in 0..3 {
+    for round in 0..2 {
         put_many(&cluster, (0..150).map(|number| format!("r{round}-{number}")), 10).await;
-        put_many(&cluster, (0..30).map(|number| format!("large{round}-{number}")), 1 << 20).await;
+        put_many(&cluster, (0..35).map(|number| format!("large{round}-{number}")), 1 << 20).await;
         cluster[0].kill();
         let ours = wal_of(&cluster, 0).expect("a well-formed log");
         let (ids, theirs) = read_by_etcd(&reader, &cluster, 0);
@@ -181,7 +181,7 @@ async fn the_log_goes_on_over_files_and_drops_the_oldest() {
     if !applies() {
         return;
     }
-    let flags = ["--snapshot-count=10", "--max-wals=1"];
+    let flags = ["--snapshot-count=10", "--snapshot-catchup-entries=10", "--max-wals=1"];
     let mut cluster = Cluster::start(suite(), &ClusterSpec::of(1).with_flags(&flags)).await;
     let value_bytes = 1 << 20;
     put_many(&cluster, (0..140).map(|number| format!("k{number:04}")), value_bytes).await;
