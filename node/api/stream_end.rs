@@ -92,14 +92,14 @@ mod tests {
         let mut needing = ends.ended(true);
         let mut content = ends.ended(false);
         tokio::select! {
-            () = ender.follow_leader(period, || has_leader.load(Ordering::Relaxed)) => unreachable!(),
+            () = ender.follow_leader(period * LOOKS_PER_ELECTION, || has_leader.load(Ordering::Relaxed)) => unreachable!(),
             () = tokio::time::sleep(period * 10) => {}
             _ = &mut needing => panic!("there is a leader"),
         }
         has_leader.store(false, Ordering::Relaxed);
         let lost = tokio::time::Instant::now();
         tokio::select! {
-            () = ender.follow_leader(period, || has_leader.load(Ordering::Relaxed)) => unreachable!(),
+            () = ender.follow_leader(period * LOOKS_PER_ELECTION, || has_leader.load(Ordering::Relaxed)) => unreachable!(),
             error = &mut needing => assert_eq!(error, ApiError::NoLeader),
             _ = &mut content => panic!("this stream needs no leader"),
         }
