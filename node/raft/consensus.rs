@@ -13,7 +13,7 @@ use super::types::TypeConfig;
 use crate::apply::{Answer, ApplyError, Reply, Waiters, Worker};
 use crate::clock::Clock;
 use crate::lease::Lessor;
-use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
+use crate::types::{ClusterId, LogPosition, MemberId};
 use crate::wal::Wal;
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb::InternalRaftRequest;
@@ -78,18 +78,6 @@ pub enum RequestError {
     Stopped,
     #[error(transparent)]
     Refused(#[from] ApplyError),
-}
-
-/// What a leader says of a lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseAnswer {
-    NotFound,
-    Found {
-        /// Whole seconds left.
-        ttl_secs: i64,
-        granted_ttl_secs: i64,
-        keys: Vec<Bytes>,
-    },
 }
 
 /// Where this member stands. Indexes are from 1; zero is none.
@@ -564,87 +552,5 @@ impl RunningConsensus {
                 return;
             }
         }
-    }
-}
-
-/// For requests that name a lease: the leader's memory has its deadline.
-impl Consensus {
-    /// Renews a lease through the leader.
-    ///
-    /// # Errors
-    /// `NoLeader`, `Timeout`.
-    pub async fn lease_renew(&self, id: LeaseId) -> Result<LeaseAnswer, RequestError> {
-        self.ask_lease(|consensus| async move {
-            if consensus.is_leader() {
-                return lease_renewed(consensus.leader_lease_renew(id).await);
-            }
-            let mut client = consensus.leader_client().await?;
-            let mut request = Request::new(internal::LeaseRenewRequest { id: id.0 });
-            request.set_timeout(consensus.request_timeout());
-            lease_renewed(client.lease_renew(request).await.ok()?.into_inner())
-        })
-        .await
-    }
-
-    /// # Errors
-    /// `NoLeader`, `Timeout`.
-    pub async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<LeaseAnswer, RequestError> {
-        self.ask_lease(|consensus| async move {
-            if consensus.is_leader() {
-                return lease_found(consensus.leader_lease_time_to_live(id, keys));
-            }
-            let mut client = consensus.leader_client().await?;
-            let mut request = Request::new(internal::LeaseTimeToLiveRequest { id: id.0, keys });
-            request.set_timeout(consensus.request_timeout());
-            lease_found(client.lease_time_to_live(request).await.ok()?.into_inner())
-        })
-        .await
-    }
-
-    /// Tries until the leader answers or the request's time is over.
-    async fn ask_lease<F, A>(&self, ask: F) -> Result<LeaseAnswer, RequestError>
-    where
-        F: Fn(Consensus) -> A,
-        A: Future<Output = Option<LeaseAnswer>>,
-    {
-        let deadline = tokio::time::Instant::now() + self.request_timeout();
-        loop {
-            if let Some(answer) = ask(self.clone()).await {
-                return Ok(answer);
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return Err(RequestError::Timeout);
-            }
-            if self.leader().is_none() {
-                self.await_leader().await.map_err(|_| RequestError::NoLeader)?;
-            } else {
-                self.leader_change().await;
-            }
-        }
-    }
-
-    async fn leader_client(&self) -> Option<super::network::Client> {
-        let leader = self.leader()?;
-        self.peer_client(leader, Purpose::Forward).ok()
-    }
-}
-
-fn lease_renewed(response: internal::LeaseRenewResponse) -> Option<LeaseAnswer> {
-    match response {
-        _ if response.not_leader => None,
-        _ if response.not_found => Some(LeaseAnswer::NotFound),
-        _ => Some(LeaseAnswer::Found { ttl_secs: response.ttl, granted_ttl_secs: response.ttl, keys: Vec::new() }),
-    }
-}
-
-fn lease_found(response: internal::LeaseTimeToLiveResponse) -> Option<LeaseAnswer> {
-    match response {
-        _ if response.not_leader => None,
-        _ if response.not_found => Some(LeaseAnswer::NotFound),
-        _ => Some(LeaseAnswer::Found {
-            ttl_secs: response.ttl,
-            granted_ttl_secs: response.granted_ttl,
-            keys: response.keys,
-        }),
     }
 }

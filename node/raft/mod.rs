@@ -24,7 +24,8 @@ mod types;
 mod suite_tests;
 
 pub use bootstrap::bootstrap_log;
-pub use consensus::{Consensus, LeaseAnswer, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
+pub use consensus::{Consensus, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
+pub use lease::LeaseAnswer;
 pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing};
 pub use state_files::StateFiles;
 pub use state_machine::OnApplied;

@@ -72,7 +72,7 @@ impl Files {
     /// Closes the current segment, which must be synced, and begins the next one with `head`. A crash at any point
     /// leaves the old segment as the last one, whole, or both.
     pub(crate) fn cut(&mut self, first_index: u64, head: &[u8]) -> Result<(), WalError> {
-        // An early end saves space, and without one a reader would take bytes behind the last record for records.
+        // It may be longer if it was preallocated by a larger setting.
         self.current.file.set_len(self.current.end()).map_err(self.fail("truncate"))?;
         self.sync()?;
 

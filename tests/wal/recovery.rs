@@ -244,6 +244,45 @@ fn a_snapshot_record_that_the_log_does_not_lead_to_voids_the_tail() {
 }
 
 #[test]
+fn a_snapshot_record_that_lost_its_hard_state_never_counts() {
+    let mut log = filled(SMALL, 5);
+    log.wal.save_hard_state(HardState { term: 2, ..HardState::default() }, log.outcomes.expect(6));
+    log.run();
+    log.wal.purge(at(2, 20), conf(), log.outcomes.expect(7));
+    log.run();
+    // The record is the last but one, the state that covers it the last.
+    let image = log.disk.kill();
+    let [path] = &segments(&image)[..] else { panic!("one segment") };
+    let records = decode(&image).records[0].clone();
+    let [(_, 5), (state, 3)] = records[records.len() - 2..] else { panic!("{records:?}") };
+    file(&image, path).0.write_at(state as u64, &[0; 40]).unwrap();
+    let mut again = open(&image, SMALL).unwrap();
+    assert_eq!((again.opened.snapshot, again.opened.last), (None, at(1, 5)));
+    // The commit index passes the index that the record had.
+    for index in 6..=25 {
+        again.append(index, vec![entry(2, index, 30)]);
+    }
+    again.wal.save_commit(25);
+    again.run();
+    assert_eq!(again.outcomes.done().len(), 20);
+    assert_eq!(decode(&image).snapshot, (0, 0));
+    let last = open(&image, SMALL).unwrap().opened;
+    assert_eq!((last.snapshot, last.first_index, last.last, last.hard_state.commit), (None, 1, at(2, 25), 25));
+}
+
+#[test]
+fn a_segment_ends_where_its_records_end_whatever_was_preallocated() {
+    let log = filled(SMALL, 5);
+    let smaller = Settings { segment_bytes: 1024, ..SMALL };
+    let mut again = open(&log.disk, smaller).unwrap();
+    again.append(1, vec![entry(1, 6, 300)]);
+    again.run();
+    let [first, _] = &segments(&again.disk)[..] else { panic!("it was cut") };
+    let (last, _) = *decode(&again.disk).records[0].last().unwrap();
+    assert!(file(&again.disk, first).1.len() < last + 400);
+}
+
+#[test]
 fn a_commit_index_never_points_past_the_entries_in_the_files() {
     // One entry a batch: the commit index is known before most of the entries are written.
     let mut log = open(&fresh(), Settings { batch_bytes: 1, ..SMALL }).unwrap();

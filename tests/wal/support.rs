@@ -43,7 +43,9 @@ pub fn at(term: u64, index: u64) -> LogPosition {
 
 /// Results of callbacks in the order they came.
 #[derive(Clone, Default)]
-pub struct Outcomes(Arc<Mutex<Vec<(u64, io::Result<()>)>>>);
+pub struct Outcomes(Arc<Mutex<Vec<Outcome>>>);
+
+type Outcome = (u64, io::Result<()>);
 
 impl Outcomes {
     pub fn expect(&self, id: u64) -> Done {

@@ -104,7 +104,8 @@ impl Node {
         let metrics = self.hub.metrics().clone();
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let moved = (0..STREAMS).fold(false, |moved, stream| self.consume(stream) || moved);
+            // Each stream is asked, whether or not one before it moved.
+            let moved = (0..STREAMS).filter(|&stream| self.consume(stream)).count() > 0;
             if !moved && metrics.slow_watchers.get() == 0 {
                 break;
             }

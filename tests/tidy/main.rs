@@ -1,0 +1,248 @@
+//! The rules of STYLE.md that a machine can check: who imports whom, and what no file may hold. Exceptions are
+//! listed with their reasons; one that nobody needs any more fails too.
+
+mod source;
+
+use source::Source;
+use std::collections::BTreeSet;
+
+/// What may be imported by all.
+const BASE: &[&str] = &["types", "clock", "config", "metrics"];
+
+/// Each part and what it may import beside [`BASE`]: what is further right on its lines of STYLE.md's table.
+/// `disk` and `wal`, which the table does not name, belong to those who keep files; `logging` to those who start.
+const ARROWS: &[(&str, &str)] = &[
+    ("cli", "server api admission raft apply mvcc lease auth alarm cluster storage logging backup"),
+    ("server", "api admission raft apply watch mvcc lease auth alarm cluster storage wal disk logging backup"),
+    ("api", "admission raft apply watch mvcc lease auth alarm cluster storage backup"),
+    ("admission", "raft apply mvcc lease auth alarm cluster storage"),
+    ("raft", "apply mvcc lease auth alarm cluster storage wal disk"),
+    ("apply", "mvcc lease auth alarm cluster storage"),
+    ("watch", "mvcc"),
+    ("mvcc", "storage"),
+    ("lease", "storage"),
+    ("auth", "storage"),
+    ("alarm", "storage"),
+    ("cluster", "storage"),
+    ("backup", "storage wal disk"),
+    ("storage", "disk"),
+    ("wal", "disk"),
+    ("disk", ""),
+    ("logging", ""),
+    ("types", ""),
+    ("clock", ""),
+    ("config", ""),
+    ("metrics", ""),
+    // The two roots of the crate.
+    ("lib", ""),
+    ("main", "cli"),
+];
+
+/// Macros, which stand at the root of the crate, by the part that they belong to.
+const MACROS: &[(&str, &str)] = &[("fatal", "logging")];
+
+/// Crates that only some folders or files may name; `tonic` stands for `tonic_prost` too.
+const FOREIGN: &[(&str, &[&str])] = &[
+    ("redb", &["node/storage/"]),
+    ("openraft", &["node/raft/"]),
+    (
+        "tonic",
+        &[
+            "node/api/",
+            "node/server/",
+            "node/cli/",
+            "node/raft/network/",
+            // These three call the service of a peer, whose client speaks in requests and statuses.
+            "node/raft/consensus.rs",
+            "node/raft/lease.rs",
+            "node/raft/read_index.rs",
+            "node/raft/transfer.rs",
+        ],
+    ),
+];
+
+/// Parts that know no messages but this one.
+const BELOW_APPLY: &[&str] = &["mvcc", "lease", "alarm", "cluster", "storage", "disk"];
+const ONLY_MESSAGE: &str = "::mvccpb::KeyValue";
+
+/// What stands for unfinished or hidden work.
+const SHORTCUTS: &[&str] = &[".unwrap()", "todo!", "unimplemented!", "dbg!(", "#[ignore", "(dead_code"];
+
+const MAX_LINES: usize = 700;
+
+/// Fails with all that was found.
+fn check(found: &[String]) {
+    assert!(found.is_empty(), "{} places against STYLE.md:\n{}", found.len(), found.join("\n"));
+}
+
+/// Where these words begin in the code.
+fn places<'a>(code: &'a str, words: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let is_within_a_word = |at: usize| {
+        let before = code[..at].chars().next_back();
+        words.starts_with(char::is_alphabetic) && before.is_some_and(|before| before.is_alphanumeric() || before == '_')
+    };
+    code.match_indices(words).map(|(at, _)| at).filter(move |at| !is_within_a_word(*at))
+}
+
+fn first_word(code: &str) -> &str {
+    let end = code.find(|char: char| !char.is_alphanumeric() && char != '_').unwrap_or(code.len());
+    &code[..end]
+}
+
+/// The first names of `{a, b::{c, d}, e}`, or of `a::b`.
+fn names(path: &str) -> Vec<&str> {
+    let Some(group) = path.strip_prefix('{') else {
+        return vec![first_word(path)];
+    };
+    let (mut depth, mut names, mut from) = (0_usize, Vec::new(), 0);
+    for (at, char) in group.char_indices() {
+        match char {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            '}' | ',' if depth == 0 => {
+                names.push(first_word(group[from..at].trim_start()));
+                from = at + 1;
+                if char == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// What a file names of the crate's root, and where.
+fn imports(source: &Source) -> Vec<(usize, &str)> {
+    let to_root = "super::".repeat(source.depth());
+    let own_crate = if source.path == "node/main.rs" { "keelstone::" } else { "crate::" };
+    let mut found = Vec::new();
+    for prefix in [own_crate, &to_root].into_iter().filter(|prefix| !prefix.is_empty()) {
+        for at in places(&source.code, prefix).collect::<Vec<_>>() {
+            let path = &source.code[at + prefix.len()..];
+            found.extend(names(path).into_iter().map(|name| (at, name)));
+        }
+    }
+    found
+}
+
+#[test]
+fn parts_import_only_what_is_right_of_them() {
+    let mut found = Vec::new();
+    for source in source::read(&["node"]).iter().filter(|source| !source.is_test) {
+        let part = source.part().expect("below node");
+        let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == part) else {
+            found.push(format!("{}: the part {part} is not in the table", source.path));
+            continue;
+        };
+        for (at, name) in imports(source) {
+            let to = MACROS.iter().find(|(name_of, _)| *name_of == name).map_or(name, |(_, part)| *part);
+            let is_part = ARROWS.iter().any(|(part, _)| *part == to);
+            if is_part && to != part && !BASE.contains(&to) && !allowed.split(' ').any(|part| part == to) {
+                found.push(format!("{}:{}: {part} imports {to}", source.path, source.line(at)));
+            }
+        }
+    }
+    check(&found);
+}
+
+#[test]
+fn foreign_crates_stay_in_their_parts() {
+    let mut found = Vec::new();
+    let mut needed = BTreeSet::new();
+    for source in source::read(&["node"]).iter().filter(|source| !source.is_test) {
+        for (name, homes) in FOREIGN {
+            for at in places(&source.code, name).collect::<Vec<_>>() {
+                let word = first_word(&source.code[at..]);
+                let is_crate = word == *name || word.strip_prefix(name).is_some_and(|rest| rest.starts_with('_'));
+                let is_path = source.code[at + word.len()..].starts_with("::") || source.code[..at].ends_with("use ");
+                if !is_crate || !is_path {
+                    continue;
+                }
+                match homes.iter().find(|home| source.path.starts_with(**home)) {
+                    Some(home) => drop(needed.insert(*home)),
+                    None => found.push(format!("{}:{}: {word}", source.path, source.line(at))),
+                }
+            }
+        }
+    }
+    let files = FOREIGN.iter().flat_map(|(_, homes)| *homes).filter(|home| home.ends_with(".rs"));
+    found.extend(files.filter(|file| !needed.contains(**file)).map(|file| format!("{file}: not needed in the table")));
+    check(&found);
+}
+
+#[test]
+fn messages_stay_above_the_state_but_for_the_pair() {
+    let mut found = Vec::new();
+    let is_below = |source: &&Source| source.part().is_some_and(|part| BELOW_APPLY.contains(&part));
+    for source in source::read(&["node"]).iter().filter(|source| !source.is_test).filter(is_below) {
+        for at in places(&source.code, "keelstone_proto").collect::<Vec<_>>() {
+            if !source.code[at + "keelstone_proto".len()..].starts_with(ONLY_MESSAGE) {
+                found.push(format!("{}:{}: a message other than {ONLY_MESSAGE}", source.path, source.line(at)));
+            }
+        }
+    }
+    check(&found);
+}
+
+#[test]
+fn nothing_is_unfinished_or_hidden() {
+    let mut found = Vec::new();
+    for source in source::read(&["node", "proto/src", "tests"]) {
+        for shortcut in SHORTCUTS.iter().filter(|shortcut| !source.is_test || **shortcut != ".unwrap()") {
+            found.extend(
+                places(&source.code, shortcut).map(|at| format!("{}:{}: {shortcut}", source.path, source.line(at))),
+            );
+        }
+        // Tests that do not run are no better inside a `cfg(test)` that the code above leaves out.
+        let texts = source::blank_texts(&source.raw);
+        found.extend(places(&texts, "#[ignore").map(|at| format!("{}:{}: #[ignore", source.path, source.line(at))));
+    }
+    check(&found);
+}
+
+#[test]
+fn a_lint_is_allowed_with_a_reason_only() {
+    let mut found = Vec::new();
+    for source in source::read(&["node", "proto/src", "tests"]) {
+        for at in ["[allow(", "[expect("].iter().flat_map(|words| places(&source.code, words)).collect::<Vec<_>>() {
+            let attribute = source.code[at..].split(")]").next().expect("split gives one");
+            if !attribute.contains("reason =") {
+                found.push(format!("{}:{}: {attribute}", source.path, source.line(at)));
+            }
+        }
+    }
+    check(&found);
+}
+
+#[test]
+fn a_file_says_its_job_and_can_be_read_at_once() {
+    let mut found = Vec::new();
+    for source in source::read(&["node", "proto/src", "tests"]) {
+        if !source.raw.starts_with("//!") {
+            found.push(format!("{}: does not begin with its job", source.path));
+        }
+        let lines = source.raw.lines().count();
+        if lines > MAX_LINES {
+            found.push(format!("{}: {lines} lines, more than {MAX_LINES}", source.path));
+        }
+    }
+    check(&found);
+}
+
+#[test]
+fn what_tests_hold_is_told_from_code() {
+    let raw = "//! crate::a\nuse crate::b; fn f<'a>() { g('\"', b'\\'', \"crate::c\", r#\"todo!\"#) }\n\
+               #[cfg(test)]\nmod tests {\n use crate::d;\n fn x() {}\n}\nuse crate::e::{f, g};\n#[cfg(test)]\nmod t;\n";
+    let code = source::blank_texts(raw);
+    assert_eq!(code.len(), raw.len());
+    let items: Vec<&str> = source::test_items(&code).into_iter().map(|item| &raw[item]).collect();
+    assert!(items[0].starts_with("#[cfg(test)]\nmod tests {") && items[0].ends_with('}'), "{items:?}");
+    assert_eq!(items[1..], ["#[cfg(test)]\nmod t;"]);
+    let seen: Vec<&str> = places(&code, "crate::").map(|at| first_word(&code[at + 7..])).collect();
+    assert_eq!(seen, ["b", "d", "e"]);
+    assert!(!code.contains("todo!"));
+    assert_eq!(names("{a, b::{c, d}, e::f}; x, y"), ["a", "b", "e"]);
+    assert_eq!(names("a::b"), ["a"]);
+}
