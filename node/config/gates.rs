@@ -55,8 +55,9 @@ pub const GATES: [GateSpec; 9] = [
     gate(Gate::CompactHashCheck, "CompactHashCheck", Stage::Alpha, false, Some("corruption checks")),
     gate(Gate::FastLeaseKeepAlive, "FastLeaseKeepAlive", Stage::Beta, true, None),
     gate(Gate::InitialCorruptCheck, "InitialCorruptCheck", Stage::Alpha, false, Some("corruption checks")),
-    gate(Gate::LeaseCheckpoint, "LeaseCheckpoint", Stage::Alpha, false, Some("lease checkpoints")),
-    gate(Gate::LeaseCheckpointPersist, "LeaseCheckpointPersist", Stage::Alpha, false, Some("lease checkpoints")),
+    gate(Gate::LeaseCheckpoint, "LeaseCheckpoint", Stage::Alpha, false, None),
+    // What is recorded is kept, whatever this says (as in etcd since 3.6).
+    gate(Gate::LeaseCheckpointPersist, "LeaseCheckpointPersist", Stage::Alpha, false, None),
     gate(Gate::PriorityRequest, "PriorityRequest", Stage::Alpha, false, Some("request priorities")),
     gate(Gate::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Some("peer connections")),
     gate(Gate::StopGrpcServiceOnDefrag, "StopGRPCServiceOnDefrag", Stage::Alpha, false, Some("defragmentation")),

@@ -6,7 +6,7 @@ use crate::lease::Lessor;
 use crate::raft::Consensus;
 use crate::types::LeaseId;
 use futures_util::stream::{self, StreamExt};
-use keelstone_proto::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest};
+use keelstone_proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,36 @@ const SCAN_INTERVAL: Duration = Duration::from_millis(500);
 const REVOKES_PER_SCAN: usize = 500;
 /// Revokes on their way at once.
 const REVOKES_AT_ONCE: usize = 16;
+
+/// How old what a lease's checkpoint says may be (etcd's defaultLeaseCheckpointInterval).
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// Checkpoints in one entry (etcd's maxLeaseCheckpointBatchSize).
+const CHECKPOINTS_PER_ENTRY: usize = 1000;
+
+/// Records what is left of long leases, so that a new leader goes on from there (`--feature-gates=LeaseCheckpoint=true`).
+/// Runs until it is dropped.
+pub async fn checkpoint(consensus: Consensus, lessor: Arc<Lessor>, clock: Arc<dyn Clock>) {
+    let mut scan = tokio::time::interval(SCAN_INTERVAL);
+    scan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        scan.tick().await;
+        if !consensus.leads() {
+            continue;
+        }
+        let leases = lessor.checkpoints(clock.now(), CHECKPOINT_INTERVAL, CHECKPOINTS_PER_ENTRY);
+        if leases.is_empty() {
+            continue;
+        }
+        let checkpoints =
+            leases.iter().map(|lease| LeaseCheckpoint { id: lease.id.0, remaining_ttl: lease.remaining_ttl_secs });
+        let request = LeaseCheckpointRequest { checkpoints: checkpoints.collect() };
+        let request = InternalRaftRequest { lease_checkpoint: Some(request), ..Default::default() };
+        // One that fails is due again at the next scan.
+        if let Err(error) = consensus.propose(request).await {
+            tracing::warn!(%error, "failed to record lease checkpoints");
+        }
+    }
+}
 
 /// Runs until it is dropped.
 pub async fn run(consensus: Consensus, lessor: Arc<Lessor>, clock: Arc<dyn Clock>) {

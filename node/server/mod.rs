@@ -10,7 +10,7 @@ mod shutdown;
 
 use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
+use crate::config::{Gate, Settings};
 use crate::disk::RealDisk;
 use crate::lease::{Lessor, min_ttl_secs};
 use crate::logging::notify_ready;
@@ -178,6 +178,10 @@ impl Node {
             background.spawn(listen::serve_peers(listener, service, ping, stopping.clone()));
         }
         let (consensus, published) = (self.consensus.clone(), self.published.clone());
+        if settings.gates.enabled(Gate::LeaseCheckpoint) {
+            let (lessor, clock) = (Arc::clone(&published.lessor), Arc::clone(&self.clock));
+            background.spawn(expiry::checkpoint(consensus.clone(), lessor, clock));
+        }
         background.spawn(expiry::run(consensus.clone(), Arc::clone(&published.lessor), Arc::clone(&self.clock)));
         background.spawn(publish::cluster_version(consensus, Arc::clone(&published.cluster)));
         let views = published.views.clone();
