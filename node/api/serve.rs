@@ -42,6 +42,9 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Calls that clients may have given up before the server saw them. Go clients with a deadline cancel hundreds at
 /// once when a node stalls; hyper's default of 20 would answer that by closing the connection.
 const MAX_PENDING_RESETS: usize = 100_000;
+/// What a client may have sent on one connection before its calls read it. h2 lets small frames that wait cost half of it,
+/// and closes the connection beyond ("too_many_data_frames"): with its default of 1 MiB some 2 400 puts at once.
+const CONNECTION_WINDOW_BYTES: u32 = 32 * 1024 * 1024;
 /// Between attempts when accepting fails: out of descriptors, most likely.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -94,6 +97,7 @@ fn connection_builder(settings: ConnectionSettings) -> auto::Builder<TokioExecut
         .max_concurrent_streams(settings.max_concurrent_streams)
         .keep_alive_interval(settings.keepalive_interval)
         .keep_alive_timeout(settings.keepalive_timeout)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS);
     builder
 }

@@ -51,6 +51,11 @@ pub async fn run(consensus: Consensus, mut queue: mpsc::Receiver<Waiting>) {
                         release(&mut known, *applied.borrow_and_update());
                     }
                     Err(error) => {
+                        // What held for those who asked holds for those who came since: a round of their own would tell
+                        // them the same, later.
+                        while let Ok(read) = queue.try_recv() {
+                            asking.push(read);
+                        }
                         for read in asking.drain(..) {
                             // The reader may have given up.
                             read.send(Err(error.clone())).ok();
