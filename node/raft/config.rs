@@ -9,7 +9,10 @@ use std::sync::Arc;
 /// the lease to the sample, so equal values would double etcd's failover time.
 pub fn openraft_config(timing: Timing, limits: &Limits) -> Result<Arc<Config>, ConfigError> {
     let election = millis(timing.election);
-    let heartbeat = millis(timing.heartbeat);
+    // openraft gives up on a heartbeat that is not answered within one interval, and on a new stream of appends within three
+    // quarters of it: etcd's interval alone would ask for round trips shorter than that, where etcd only needs them
+    // to fit into the election timeout several times.
+    let heartbeat = millis(timing.heartbeat).max(election / 5);
     let config = Config {
         cluster_name: "keelstone".to_owned(),
         heartbeat_interval: heartbeat,

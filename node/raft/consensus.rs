@@ -452,13 +452,13 @@ impl Consensus {
     /// Waits a little for a leader to be known. That none is known means an election timeout without a word from one,
     /// so there is not much to wait for.
     pub(super) async fn await_leader(&self) -> Result<MemberId, tokio::time::error::Elapsed> {
-        let mut leader = self.leader_watch();
         let known = async {
-            let found = leader.wait_for(Option::is_some).await.map(|found| *found);
-            match found {
-                Ok(found) => found.unwrap_or_default(),
-                // The node is ending; the caller's deadline ends the wait.
-                Err(_closed) => std::future::pending().await,
+            loop {
+                // Not the published leader: it is late, and who trusts it here would turn on the spot until it changes.
+                match self.leader() {
+                    Some(leader) => return leader,
+                    None => self.leader_change().await,
+                }
             }
         };
         tokio::time::timeout(self.inner.timing.election / 4, known).await
@@ -469,7 +469,10 @@ impl Consensus {
         let mut leader = self.leader_watch();
         leader.mark_unchanged();
         // Only a hint to try again: both outcomes are fine.
-        tokio::time::timeout(self.inner.timing.heartbeat, leader.changed()).await.ok();
+        if let Ok(Err(_ending)) = tokio::time::timeout(self.inner.timing.heartbeat, leader.changed()).await {
+            // Nobody publishes any more, which must not become a loop that never waits.
+            tokio::time::sleep(self.inner.timing.heartbeat).await;
+        }
     }
 
     /// Publishes who leads, and tells the lessor when this member begins or ceases to.

@@ -18,6 +18,7 @@ use crate::logging::shutdown::{Signal, Signals};
 use crate::net::Dial;
 use crate::raft::{Consensus, Limits, OnApplied, Parts, PeerService, RunningConsensus, StateFiles, Timing};
 use crate::threads::Threads;
+use crate::types::LogPosition;
 use crate::wal;
 use crate::watch::{self as watching, Hub};
 use anyhow::Context;
@@ -57,6 +58,17 @@ pub struct World {
     pub segment_bytes: u64,
     /// What redb may keep of the state file in memory.
     pub cache_bytes: usize,
+    pub observer: Option<Observer>,
+}
+
+/// Is shown where this member's state stands after each applied batch, before its requests are answered.
+#[derive(Clone)]
+pub struct Observer(pub Arc<dyn Fn(LogPosition) + Send + Sync>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 impl World {
@@ -69,6 +81,7 @@ impl World {
             dial: None,
             segment_bytes: wal::Settings::default().segment_bytes,
             cache_bytes: 32 * 1024 * 1024,
+            observer: None,
         }
     }
 }
@@ -132,7 +145,7 @@ impl Node {
         ground: Ground,
         end_process: EndProcess,
     ) -> anyhow::Result<Node> {
-        let World { disk, clock, threads, dial, cache_bytes, .. } = world;
+        let World { disk, clock, threads, dial, cache_bytes, observer, .. } = world;
         let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
         let timing = Timing { heartbeat: settings.raft.heartbeat_interval, election: settings.raft.election_timeout() };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
@@ -166,7 +179,7 @@ impl Node {
         let watching = watching::Settings { threads: threads.clone(), ..Default::default() };
         let hub = Hub::new(published.views.clone(), watching, registers.watch.clone());
         let removed = Arc::new(Notify::new());
-        let on_applied = connect(&hub, &lessor, &clock, &removed);
+        let on_applied = connect(&hub, &lessor, &clock, &removed, observer);
         let running = Consensus::start(Parts {
             identity,
             timing,
@@ -313,12 +326,21 @@ const PAGE_AGE: Duration = Duration::from_secs(10);
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What follows from each applied batch, before its requests are answered.
-fn connect(hub: &Arc<Hub>, lessor: &Arc<Lessor>, clock: &Arc<dyn Clock>, removed: &Arc<Notify>) -> OnApplied {
+fn connect(
+    hub: &Arc<Hub>,
+    lessor: &Arc<Lessor>,
+    clock: &Arc<dyn Clock>,
+    removed: &Arc<Notify>,
+    observer: Option<Observer>,
+) -> OnApplied {
     let (events, restored) = (Arc::clone(hub), Arc::clone(hub));
     let (lessor, clock, removed) = (Arc::clone(lessor), Arc::clone(clock), Arc::clone(removed));
     let applied = move |outcome: &Outcome| {
         events.publish(&outcome.events);
         lessor.schedule_granted(clock.now());
+        if let Some(Observer(observe)) = &observer {
+            observe(outcome.applied);
+        }
         if outcome.removed {
             removed.notify_one();
         }

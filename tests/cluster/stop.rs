@@ -44,7 +44,7 @@ async fn a_leader_that_is_stopped_hands_over_and_exits() {
             cluster.restart(leader).await;
             serves(&cluster[leader].client(), LIMIT).await;
         }
-        judge(&cluster.clients(), load).await;
+        println!("{}", judge(&cluster.clients(), load).await);
     })
     .await;
 }

@@ -125,14 +125,14 @@ pub async fn run(cluster: &mut Cluster, count: usize, spec: LoadSpec, mut random
         inject(cluster, &load, fault, target, &mut random).await;
     }
     load.progress(CALM, RECOVERY_LIMIT).await;
-    judge(&cluster.clients(), load).await;
+    println!("{}", judge(&cluster.clients(), load).await);
 }
 
 /// Stops the load and applies every checker.
 ///
 /// # Panics
 /// If any of them finds a fault.
-pub async fn judge(clients: &[Client], mut load: Load) {
+pub async fn judge(clients: &[Client], mut load: Load) -> Summary {
     load.stop_workers().await;
     // Leases that still run out would move the last revision while we look.
     let everything = wait::until("the last lease to end", Duration::from_secs(60), || async {
@@ -160,16 +160,35 @@ pub async fn judge(clients: &[Client], mut load: Load) {
     assert_none("the final scan", &agreement::check_scan(&everything, &truth));
     assert_none("linearizability", &linear::check(&remains.operations, &truth));
     for watched in &remains.watched {
-        assert_none("a watcher", &watch::check(watched, &truth, last));
+        assert_none("a watcher", &watch::check(watched, &truth, last, kept_from));
     }
     assert_none("leases", &lease::check(&remains.operations, &truth, &remains.seen_at));
     assert_none("HashKV", &agreement::check_hashes(clients, last).await);
     let unknown = remains.operations.iter().filter(|operation| matches!(operation.outcome, Outcome::Unknown(_)));
     let done = remains.operations.iter().filter(|operation| matches!(operation.outcome, Outcome::Done(_)));
-    println!(
-        "{} operations, {} done, {} unknown, revision {last}, kept from {kept_from}",
-        remains.operations.len(),
-        done.count(),
-        unknown.count()
-    );
+    Summary {
+        operations: remains.operations.len(),
+        done: done.count(),
+        unknown: unknown.count(),
+        revision: last,
+        kept_from,
+    }
+}
+
+/// What a judged history held.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    pub operations: usize,
+    pub done: usize,
+    pub unknown: usize,
+    pub revision: i64,
+    /// History before it was compacted.
+    pub kept_from: i64,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Summary { operations, done, unknown, revision, kept_from } = self;
+        write!(f, "{operations} operations, {done} done, {unknown} unknown, revision {revision}, kept from {kept_from}")
+    }
 }

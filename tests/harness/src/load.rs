@@ -25,6 +25,9 @@ pub struct LoadSpec {
     pub deadline: Duration,
     /// Compacts all the time, this many revisions behind the newest known one.
     pub compact_behind: Option<i64>,
+    /// Between two renewals of a lease; far below the TTL, so that only a long fault ends a kept lease. Leases that
+    /// nobody renews are granted half as often, and compactions are twice as frequent.
+    pub housekeeping_pace: Duration,
 }
 
 impl Default for LoadSpec {
@@ -35,6 +38,7 @@ impl Default for LoadSpec {
             keys: 8,
             deadline: Duration::from_secs(2),
             compact_behind: None,
+            housekeeping_pace: Duration::from_millis(500),
         }
     }
 }
@@ -42,9 +46,6 @@ impl Default for LoadSpec {
 const PREFIX: &str = "load/";
 const KEPT_TTL_SECS: i64 = 6;
 const ABANDONED_TTL_SECS: i64 = 3;
-/// Between two renewals; far below the TTL, so that only a long fault ends a kept lease.
-const RENEWAL_PACE: Duration = Duration::from_millis(500);
-const COMPACTION_PACE: Duration = Duration::from_millis(200);
 /// Between two attempts to open a watch on a member that is down.
 const RECONNECT_PACE: Duration = Duration::from_millis(50);
 const FINISH_LIMIT: Duration = Duration::from_secs(60);
@@ -90,10 +91,10 @@ impl Load {
         for number in 0..spec.clients {
             workers.push(tokio::spawn(worker(number, random.fork()).work(spec)));
         }
-        workers.push(tokio::spawn(worker(spec.clients, random.fork()).keep_leases()));
-        workers.push(tokio::spawn(worker(spec.clients + 1, random.fork()).abandon_leases()));
+        workers.push(tokio::spawn(worker(spec.clients, random.fork()).keep_leases(spec)));
+        workers.push(tokio::spawn(worker(spec.clients + 1, random.fork()).abandon_leases(spec)));
         if let Some(behind) = spec.compact_behind {
-            workers.push(tokio::spawn(worker(spec.clients + 2, random.fork()).compact(behind)));
+            workers.push(tokio::spawn(worker(spec.clients + 2, random.fork()).compact(spec, behind)));
         }
         let seen_at = SeenAt::default();
         let watchers = clients.iter().enumerate().map(|(place, client)| {
@@ -163,8 +164,8 @@ impl Worker {
     }
 
     /// Grants leases that are renewed, and puts a key under each.
-    async fn keep_leases(mut self) {
-        let mut ticks = tokio::time::interval(RENEWAL_PACE);
+    async fn keep_leases(mut self, spec: LoadSpec) {
+        let mut ticks = tokio::time::interval(spec.housekeeping_pace);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut kept = None;
         while !*self.stop.borrow() {
@@ -182,8 +183,8 @@ impl Worker {
     }
 
     /// Grants leases that nobody renews, and puts a key under each.
-    async fn abandon_leases(mut self) {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    async fn abandon_leases(mut self, spec: LoadSpec) {
+        let mut ticks = tokio::time::interval(spec.housekeeping_pace * 2);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !*self.stop.borrow() {
             ticks.tick().await;
@@ -193,8 +194,8 @@ impl Worker {
     }
 
     /// Compacts a little at a time. Not recorded: no answer of a client depends on it.
-    async fn compact(mut self, behind: i64) {
-        let mut ticks = tokio::time::interval(COMPACTION_PACE);
+    async fn compact(mut self, spec: LoadSpec, behind: i64) {
+        let mut ticks = tokio::time::interval(spec.housekeeping_pace / 2);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !*self.stop.borrow() {
             ticks.tick().await;

@@ -36,9 +36,10 @@ impl Watched {
     }
 }
 
-/// Judges a watcher that should have seen all revisions of the truth up to `seen_until`.
-pub fn check(watched: &Watched, truth: &Truth, seen_until: i64) -> Faults {
-    let mut judge = Judge { watched, truth, next: watched.start_revision, faults: Faults::new() };
+/// Judges a watcher that should have seen all revisions of the truth up to `seen_until`. Records before a change may be
+/// left out once they are compacted, which is so before `kept_from`.
+pub fn check(watched: &Watched, truth: &Truth, seen_until: i64, kept_from: i64) -> Faults {
+    let mut judge = Judge { watched, truth, kept_from, next: watched.start_revision, faults: Faults::new() };
     for (start, responses) in &watched.sessions {
         judge.session(*start, responses);
     }
@@ -50,6 +51,7 @@ pub fn check(watched: &Watched, truth: &Truth, seen_until: i64) -> Faults {
 struct Judge<'a> {
     watched: &'a Watched,
     truth: &'a Truth,
+    kept_from: i64,
     /// All revisions below this one were delivered, as far as they concern the watcher.
     next: i64,
     faults: Faults,
@@ -141,7 +143,8 @@ impl Judge<'_> {
             return false;
         }
         let before = event.kv.as_ref().and_then(|kv| self.truth.get(&kv.key, revision - 1));
-        if self.watched.prev_kv { event.prev_kv.as_ref() == before } else { event.prev_kv.is_none() }
+        let left_out = event.prev_kv.is_none() && revision <= self.kept_from;
+        if self.watched.prev_kv { left_out || event.prev_kv.as_ref() == before } else { event.prev_kv.is_none() }
     }
 }
 
@@ -184,13 +187,13 @@ mod tests {
 
     #[track_caller]
     fn must_find(responses: Vec<WatchResponse>, text: &str) {
-        let faults = check(&watched(vec![(1, responses)]), &truth(), 6);
+        let faults = check(&watched(vec![(1, responses)]), &truth(), 6, 1);
         assert!(faults.iter().any(|fault| fault.contains(text)), "wanted {text:?} among {faults:?}");
     }
 
     #[test]
     fn a_complete_watch_passes() {
-        assert_eq!(check(&watched(vec![(1, complete())]), &truth(), 6), Faults::new());
+        assert_eq!(check(&watched(vec![(1, complete())]), &truth(), 6, 1), Faults::new());
     }
 
     #[test]
@@ -199,7 +202,7 @@ mod tests {
         let mut second = vec![created()];
         second.extend(complete()[3..].to_vec());
         let watched = watched(vec![(1, first), (4, second)]);
-        assert_eq!(check(&watched, &truth(), 6), Faults::new());
+        assert_eq!(check(&watched, &truth(), 6, 1), Faults::new());
         assert_eq!(watched.next_revision(), 7);
     }
 
@@ -208,7 +211,7 @@ mod tests {
         let events = good();
         let responses = vec![created(), response(3, &events[1..2]), response(6, &events[5..])];
         let watched = Watched { key: "b".into(), range_end: Bytes::new(), ..watched(vec![(1, responses)]) };
-        assert_eq!(check(&watched, &truth(), 6), Faults::new());
+        assert_eq!(check(&watched, &truth(), 6, 1), Faults::new());
     }
 
     #[test]
@@ -218,7 +221,7 @@ mod tests {
         responses.pop();
         responses.push(WatchResponse { fragment: true, ..response(6, &events[4..5]) });
         responses.push(response(6, &events[5..]));
-        assert_eq!(check(&watched(vec![(1, responses)]), &truth(), 6), Faults::new());
+        assert_eq!(check(&watched(vec![(1, responses)]), &truth(), 6, 1), Faults::new());
     }
 
     #[test]
@@ -278,7 +281,7 @@ mod tests {
         let mut responses = complete();
         responses.insert(4, response(4, &[]));
         responses.push(response(6, &[]));
-        assert_eq!(check(&watched(vec![(1, responses)]), &truth(), 6), Faults::new());
+        assert_eq!(check(&watched(vec![(1, responses)]), &truth(), 6, 1), Faults::new());
     }
 
     #[test]
@@ -297,8 +300,8 @@ mod tests {
             event.prev_kv = truth.get(&kv.key, kv.mod_revision - 1).cloned();
         }
         let with_prev = |responses| Watched { prev_kv: true, ..watched(vec![(1, responses)]) };
-        assert_eq!(check(&with_prev(truthful.clone()), &truth, 6), Faults::new());
+        assert_eq!(check(&with_prev(truthful.clone()), &truth, 6, 1), Faults::new());
         truthful[3].events[0].prev_kv = None;
-        assert_eq!(check(&with_prev(truthful), &truth, 6).len(), 1);
+        assert_eq!(check(&with_prev(truthful), &truth, 6, 1).len(), 1);
     }
 }
