@@ -7,6 +7,7 @@ mod listen;
 mod publish;
 mod registers;
 mod shutdown;
+mod stall;
 
 use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
 use crate::clock::{Clock, SystemClock};
@@ -240,6 +241,7 @@ impl Node {
             background.spawn(expiry::checkpoint(consensus.clone(), lessor, clock));
         }
         background.spawn(expiry::run(consensus.clone(), Arc::clone(&published.lessor), Arc::clone(&self.clock)));
+        background.spawn(stall::run(consensus.clone(), self.wal.clone()));
         background.spawn(publish::cluster_version(consensus, Arc::clone(&published.cluster)));
         let views = published.views.clone();
         background.spawn(async move {

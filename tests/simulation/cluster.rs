@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -68,6 +68,21 @@ pub struct Outcome {
     pub trace: (u64, u64),
 }
 
+/// Faults that a scenario asks for. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes(Arc<Mutex<Vec<(Fault, usize)>>>);
+
+impl Wishes {
+    /// Does this to a member, at the next step.
+    pub fn inject(&self, fault: Fault, place: usize) {
+        self.0.lock().expect("no panic here").push((fault, place));
+    }
+
+    fn take(&self) -> Vec<(Fault, usize)> {
+        std::mem::take(&mut *self.0.lock().expect("no panic here"))
+    }
+}
+
 /// What disk and processor take when nothing is wrong, in microseconds.
 const LOG_US: u64 = 700;
 const APPLY_US: u64 = 100;
@@ -77,9 +92,17 @@ const RECOVERY: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_secs(600);
 
 impl Cluster {
+    /// The cluster of a seed, with its faults to come.
     pub fn new(seed: u64, trace: Trace) -> Self {
         let mut random = Random::new(seed);
         let plan = Plan::draw(&mut random);
+        let mut cluster = Self::of(plan, random, trace);
+        cluster.at(Duration::from_secs(5), Step::Fault);
+        cluster
+    }
+
+    /// A cluster to which nothing happens by itself.
+    pub fn of(plan: Plan, mut random: Random, trace: Trace) -> Self {
         trace.note(Duration::ZERO, format_args!("{plan:?}"));
         let network = Network::new(random.fork(), plan.latency, trace.clone());
         let machines: Vec<Machine> = (0..plan.members).map(|place| machine(&plan, place)).collect();
@@ -100,7 +123,6 @@ impl Cluster {
         for place in 0..cluster.machines.len() {
             cluster.at(Duration::ZERO, Step::Boot(place));
         }
-        cluster.at(Duration::from_secs(5), Step::Fault);
         cluster
     }
 
@@ -136,6 +158,37 @@ impl Cluster {
             summary,
             trace: self.trace.sum(),
         }
+    }
+
+    /// Runs a scenario, which asks for its faults by itself, to its end.
+    ///
+    /// # Panics
+    /// If the scenario does, or takes longer than the plan's span.
+    pub fn play<F: Future<Output = ()> + 'static>(
+        mut self,
+        scenario: impl FnOnce(Vec<Client>, Wishes) -> F,
+    ) -> Duration {
+        let wishes = Wishes::default();
+        let (network, members, asked) = (self.network.clone(), self.machines.len(), wishes.clone());
+        let mut player = Host::boot(self.now, move |time| {
+            let clients = (0..members).map(|place| client(&network, time, members, place)).collect();
+            Box::pin(scenario(clients, asked))
+        });
+        loop {
+            assert!(self.now < self.plan.span, "the scenario does not come to its end");
+            self.now += self.plan.latency.shortest;
+            for (fault, place) in wishes.take() {
+                self.inject(fault, place);
+            }
+            self.do_what_is_due();
+            self.run_members();
+            if player.run(self.now).is_some() {
+                break;
+            }
+        }
+        self.network.switch_off(player);
+        self.stop_all();
+        self.now
     }
 
     fn clients(&mut self, calm: Arc<Notify>) -> Host<Summary> {

@@ -4,7 +4,8 @@
 //! ```text
 //! cargo test --test simulation                          a fixed share, and two seeds twice for the same trace
 //! KEELSTONE_SEEDS=1000 cargo test --test simulation     so many seeds, from KEELSTONE_SEED (1) on
-//! KEELSTONE_SEED=7 KEELSTONE_SEEDS=1 …                  seed 7 alone; KEELSTONE_SIM_TRACE=FILE writes its trace
+//! KEELSTONE_SEED=7 KEELSTONE_SEEDS=1 …                  seed 7 alone; KEELSTONE_SIM_TRACE=FILE writes its trace,
+//!                                                       KEELSTONE_SIM_LOG=1 shows the members' log
 //! ```
 //! Each seed runs in a process of its own, with one thread, whose random source and clocks follow from the seed
 //! (`os.c`).
@@ -17,16 +18,18 @@ mod member;
 mod network;
 mod plan;
 mod runner;
+mod scenarios;
 mod trace;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::env::var("KEELSTONE_SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        Some(seed) => {
-            runner::run_one(seed);
-            ExitCode::SUCCESS
-        }
-        None => runner::run_all(),
+    let child = std::env::var("KEELSTONE_SIM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let scenario = std::env::var("KEELSTONE_SIM_SCENARIO").ok();
+    match (child, scenario) {
+        (Some(seed), Some(name)) => runner::play(seed, &name),
+        (Some(seed), None) => runner::run_one(seed),
+        (None, _) => return runner::run_all(),
     }
+    ExitCode::SUCCESS
 }

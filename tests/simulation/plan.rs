@@ -66,6 +66,27 @@ fn out_of_reach(clients: usize, pace: Duration) -> i64 {
 }
 
 impl Plan {
+    /// A cluster on which nothing goes wrong by itself, for scenarios of up to an hour.
+    pub fn calm(members: usize) -> Self {
+        Self {
+            members,
+            span: Duration::from_secs(3_600),
+            latency: Latency {
+                shortest: Duration::from_millis(2),
+                jitter: Duration::from_millis(1),
+                loss_one_in: u64::MAX,
+            },
+            heartbeat_ms: 100,
+            election_ms: 1_000,
+            snapshot_count: 1_000,
+            catchup_entries: 100,
+            segment_bytes: 1_000_000,
+            load: LoadSpec::default(),
+            lease_checkpoints: true,
+            calm: Duration::MAX,
+        }
+    }
+
     pub fn draw(random: &mut Random) -> Self {
         let members = *random.pick(&[3, 3, 3, 3, 5, 5, 1]);
         let (heartbeat_ms, election_ms) = *random.pick(&[(100, 1000), (100, 1000), (50, 500), (300, 3000)]);

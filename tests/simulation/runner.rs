@@ -1,8 +1,11 @@
 //! Runs seeds, each in a process of its own, and adds up what they came to.
 
 use crate::cluster::{Cluster, Outcome};
+use crate::plan::Plan;
+use crate::scenarios;
 use crate::trace::Trace;
 use keelstone::config::Settings;
+use keelstone_harness::Random;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
@@ -33,6 +36,14 @@ pub fn run_one(seed: u64) {
     );
 }
 
+/// Plays a scenario in this process.
+pub fn play(seed: u64, name: &str) {
+    let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == name).expect("a scenario of that name");
+    let cluster = Cluster::of(Plan::calm(scenario.members), Random::new(seed), Trace::from_environment());
+    let simulated = cluster.play(|clients, wishes| (scenario.play)(clients, wishes));
+    println!("{RESULT} {}", simulated.as_millis());
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Totals {
     seeds: u64,
@@ -41,7 +52,8 @@ struct Totals {
     messages: u64,
     operations: u64,
     events: u64,
-    failed: Vec<u64>,
+    /// Seeds and scenarios.
+    failed: Vec<String>,
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -54,15 +66,21 @@ pub fn run_all() -> ExitCode {
     let shim = build_shim();
     let begun = Instant::now();
     let (next, totals) = (AtomicU64::new(0), Mutex::new(Totals::default()));
+    let scenarios = if count > 1 { scenarios::ALL } else { &[] };
+    let jobs = scenarios.len() as u64 + count;
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
+                    let job = next.fetch_add(1, Ordering::Relaxed);
+                    match (scenarios.get(usize::try_from(job).unwrap_or(usize::MAX)), jobs) {
+                        (Some(scenario), _) => check_scenario(scenario.name, &shim, &totals),
+                        (None, jobs) if job < jobs => {
+                            let number = job - scenarios.len() as u64;
+                            check(first + number, number < TWICE && count > 1, &shim, &totals);
+                        }
+                        (None, _) => return,
                     }
-                    check(first + number, number < TWICE && count > 1, &shim, &totals);
                 }
             });
         }
@@ -78,7 +96,7 @@ pub fn run_all() -> ExitCode {
         totals.operations,
         totals.events,
     );
-    let passed = totals.seeds - totals.failed.len() as u64;
+    let passed = jobs - totals.failed.len() as u64;
     let verdict = if totals.failed.is_empty() { "ok" } else { "FAILED" };
     println!(
         "test result: {verdict}. {passed} passed; {} failed; 0 ignored; 0 measured; 0 filtered out",
@@ -97,7 +115,7 @@ fn check(seed: u64, twice: bool, shim: &Path, totals: &Mutex<Totals>) {
         println!(
             "seed {seed} FAILED; again: KEELSTONE_SEED={seed} KEELSTONE_SEEDS=1 cargo test --test simulation\n{text}"
         );
-        totals.failed.push(seed);
+        totals.failed.push(seed.to_string());
     };
     let words = match &first {
         Ok(words) => words,
@@ -119,14 +137,26 @@ fn check(seed: u64, twice: bool, shim: &Path, totals: &Mutex<Totals>) {
     totals.events += count(5);
 }
 
-/// The words of the result, or all that the process said.
+fn check_scenario(name: &str, shim: &Path, totals: &Mutex<Totals>) {
+    let ran = run_program(shim, |program| program.env("KEELSTONE_SIM_SEED", "1").env("KEELSTONE_SIM_SCENARIO", name));
+    match ran {
+        Ok(_) => println!("test {name} ... ok"),
+        Err(text) => {
+            println!("test {name} ... FAILED\n{text}");
+            totals.lock().expect("no panic while adding up").failed.push(name.to_owned());
+        }
+    }
+}
+
 fn run(seed: u64, shim: &Path) -> Result<Vec<String>, String> {
+    run_program(shim, |program| program.env("KEELSTONE_SIM_SEED", seed.to_string()))
+}
+
+/// The words of the result, or all that the process said.
+fn run_program(shim: &Path, set_up: impl FnOnce(&mut Command) -> &mut Command) -> Result<Vec<String>, String> {
     let program = std::env::current_exe().expect("this program has a path");
-    let output = Command::new(program)
-        .env("KEELSTONE_SIM_SEED", seed.to_string())
-        .env("LD_PRELOAD", shim)
-        .output()
-        .expect("this program can be run again");
+    let mut command = Command::new(program);
+    let output = set_up(command.env("LD_PRELOAD", shim)).output().expect("this program can be run again");
     let said = String::from_utf8_lossy(&output.stdout);
     let result = said.lines().find_map(|line| line.strip_prefix(RESULT));
     match result {
