@@ -17,6 +17,7 @@ pub mod cost;
 mod delete;
 mod lease;
 mod metrics;
+mod pace;
 mod put;
 pub mod range;
 mod read;

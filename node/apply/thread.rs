@@ -6,6 +6,7 @@
 //! state that is ahead of its log (reference/storage.md 3.3).
 
 use super::metrics::Metrics;
+use super::pace::Pace;
 use super::worker::{Job, Queued, Settings, Shown, Start, WhenDurable};
 use super::{Applier, Committed, Fatal, Outcome, Waiters};
 use crate::storage::Durability;
@@ -75,6 +76,7 @@ pub(super) struct Thread {
     when_durable: Vec<WhenDurable>,
     /// Rows of the next slice, fewer than the setting if the last ones took too long.
     slice_rows: usize,
+    pace: Pace,
 }
 
 /// Whether the thread goes on.
@@ -89,6 +91,7 @@ impl Thread {
         let Start { applier, settings, log_synced, waiters, metrics, on_fatal } = start;
         metrics.set_applied(applier.applied().index);
         let (undurable, when_durable, slice_rows) = (Undurable::default(), Vec::new(), settings.slice_rows);
+        let pace = Pace::new(settings.slice_rows, settings.compaction_rest);
         Self {
             applier,
             settings,
@@ -101,6 +104,7 @@ impl Thread {
             undurable,
             when_durable,
             slice_rows,
+            pace,
         }
     }
 
@@ -139,15 +143,14 @@ impl Thread {
 
     /// How long to wait for a job before there is something else to do.
     fn pause(&self) -> Duration {
-        if self.applier.is_compacting() {
-            Duration::ZERO
-        } else if self.wants_durable() {
+        let until_durable = if self.wants_durable() {
             LOG_POLL
         } else if self.undurable.entries > 0 {
             self.settings.durable_interval.saturating_sub(self.undurable.since.elapsed())
         } else {
             IDLE
-        }
+        };
+        if self.applier.is_compacting() { until_durable.min(self.pace.wait(Instant::now())) } else { until_durable }
     }
 
     fn run_job(&mut self, job: Job) -> Result<Next, Fatal> {
@@ -259,13 +262,15 @@ impl Thread {
     }
 
     fn compact_a_slice(&mut self) -> Result<(), Fatal> {
-        if !self.applier.is_compacting() {
+        let start = Instant::now();
+        if !self.applier.is_compacting() || !self.pace.wait(start).is_zero() {
             return Ok(());
         }
-        let start = Instant::now();
-        self.applier.compaction_slice(self.slice_rows)?;
+        let rows = self.pace.slice(self.slice_rows);
+        self.applier.compaction_slice(rows)?;
+        self.pace.did(rows, Instant::now());
         // A replay would remove the rows again, but only a durable commit lets the file reuse their space.
-        self.undurable.add(self.slice_rows as u64, 0);
+        self.undurable.add(rows as u64, 0);
         self.slice_rows = if start.elapsed() > SLICE_TIME {
             (self.slice_rows / 2).max(1)
         } else {

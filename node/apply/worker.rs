@@ -21,6 +21,8 @@ pub struct Settings {
     pub durable_interval: Duration,
     /// Rows that a slice of a compaction looks at, at most.
     pub slice_rows: usize,
+    /// How long a compaction rests after every so many rows.
+    pub compaction_rest: Duration,
     /// Jobs that may wait; a caller beyond waits to hand over its own.
     pub max_jobs: usize,
 }
@@ -32,6 +34,7 @@ impl Default for Settings {
             durable_bytes: 64 * 1024 * 1024,
             durable_interval: Duration::from_secs(10),
             slice_rows: 1000,
+            compaction_rest: Duration::ZERO,
             max_jobs: 64,
         }
     }

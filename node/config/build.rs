@@ -16,7 +16,6 @@ const DEFAULT_SNAPSHOT_COUNT: u64 = 10_000;
 const DEFAULT_CATCHUP_ENTRIES: u64 = 5_000;
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 const DEFAULT_COMPACTION_BATCH: usize = 1_000;
-const DEFAULT_COMPACTION_SLEEP: Duration = Duration::from_millis(10);
 const DEFAULT_BACKEND_BATCH_INTERVAL: Duration = Duration::from_millis(100);
 const DEFAULT_BACKEND_BATCH_LIMIT: i64 = 10_000;
 const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
@@ -58,10 +57,7 @@ pub fn build(
                 Ok(limit) if limit > 0 => limit,
                 _ => DEFAULT_COMPACTION_BATCH,
             },
-            sleep_interval: match values.duration("compaction-sleep-interval").0 {
-                0 => DEFAULT_COMPACTION_SLEEP,
-                _ => values.duration("compaction-sleep-interval").or_zero(),
-            },
+            sleep_interval: values.duration("compaction-sleep-interval").or_zero(),
         },
         watch: Watch { progress_notify_interval: progress_interval(values, notices) },
         log,

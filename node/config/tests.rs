@@ -81,7 +81,7 @@ fn defaults_are_etcds() {
     assert_eq!(settings.limits.max_message_bytes(), 2_097_152);
     assert_eq!(settings.limits.max_concurrent_streams, u32::MAX);
     assert_eq!(settings.watch.progress_notify_interval, Duration::from_secs(600));
-    assert_eq!((settings.compaction.batch_limit, settings.compaction.sleep_interval.as_millis()), (1000, 10));
+    assert_eq!((settings.compaction.batch_limit, settings.compaction.sleep_interval), (1000, Duration::ZERO));
     assert_eq!(settings.observe.warn_unary_request_duration, Duration::from_millis(300));
     let ping = settings.keepalive.server_ping.unwrap();
     assert_eq!((ping.interval.as_secs(), ping.timeout.as_secs()), (7200, 20));

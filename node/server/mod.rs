@@ -115,7 +115,11 @@ impl Node {
         let state_failed = Arc::clone(&end_process);
         let worker = Worker::start(apply::Start {
             applier,
-            settings: apply::Settings { slice_rows: settings.compaction.batch_limit.max(1), ..Default::default() },
+            settings: apply::Settings {
+                slice_rows: settings.compaction.batch_limit.max(1),
+                compaction_rest: settings.compaction.sleep_interval,
+                ..Default::default()
+            },
             log_synced: wal.synced(),
             waiters: Arc::clone(&waiters),
             metrics: registers.apply.clone(),
