@@ -17,9 +17,6 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// A batch that takes longer is warned about (etcd `--warning-apply-duration`).
-const SLOW_BATCH: Duration = Duration::from_millis(100);
-
 /// A slice of a compaction should not keep a batch waiting for longer.
 const SLICE_TIME: Duration = Duration::from_millis(2);
 
@@ -88,8 +85,9 @@ enum Next {
 
 impl Thread {
     pub fn new(start: Start, queue: mpsc::Receiver<Queued>, shown: Shown) -> Self {
-        let Start { applier, settings, log_synced, waiters, metrics, on_fatal } = start;
+        let Start { mut applier, settings, log_synced, waiters, metrics, on_fatal } = start;
         metrics.set_applied(applier.applied().index);
+        applier.warn_after(settings.warn_after);
         let (undurable, when_durable, slice_rows) = (Undurable::default(), Vec::new(), settings.slice_rows);
         let pace = Pace::new(settings.slice_rows, settings.compaction_rest);
         Self {
@@ -191,11 +189,7 @@ impl Thread {
         let mut outcome = applier.apply_batch(batch, &|request_id| waiters.is_waiting(request_id), durability)?;
         let took = start.elapsed();
         self.metrics.observe(&std::mem::take(&mut outcome.commands), took);
-        if took > SLOW_BATCH {
-            self.metrics.count_slow();
-            let (took, expected) = (format!("{took:?}"), format!("{SLOW_BATCH:?}"));
-            tracing::warn!(took, "expected-duration" = expected, "apply request took too long");
-        }
+        self.metrics.count_slow(outcome.slow);
         self.publish(outcome.applied);
         if is_durable {
             self.now_durable(outcome.applied)?;

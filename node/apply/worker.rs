@@ -1,5 +1,6 @@
 //! The handle of the apply thread. Callers hand over whole batches and wait for one answer each (D16).
 
+use super::applier::WARN_AFTER;
 use super::metrics::Metrics;
 use super::thread::Thread;
 use super::{Applier, Committed, Fatal, Outcome, StateSnapshot, Waiters};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub slice_rows: usize,
     /// How long a compaction rests after every so many rows.
     pub compaction_rest: Duration,
+    /// Entries that take longer are logged.
+    pub warn_after: Duration,
     /// Jobs that may wait; a caller beyond waits to hand over its own.
     pub max_jobs: usize,
 }
@@ -35,6 +38,7 @@ impl Default for Settings {
             durable_interval: Duration::from_secs(10),
             slice_rows: 1000,
             compaction_rest: Duration::ZERO,
+            warn_after: WARN_AFTER,
             max_jobs: 64,
         }
     }

@@ -118,6 +118,7 @@ impl Node {
             settings: apply::Settings {
                 slice_rows: settings.compaction.batch_limit.max(1),
                 compaction_rest: settings.compaction.sleep_interval,
+                warn_after: settings.observe.warn_apply_duration,
                 ..Default::default()
             },
             log_synced: wal.synced(),
