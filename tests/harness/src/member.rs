@@ -6,6 +6,7 @@ use crate::{Client, Server, janitor, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const READY_TEXT: &str = "ready to serve client requests";
@@ -29,6 +30,8 @@ pub struct Member {
     folder: PathBuf,
     log: ServerLog,
     process: Option<Child>,
+    /// Of its output; they end with the process.
+    readers: Vec<JoinHandle<()>>,
     /// Where the log of the current process begins.
     log_start: usize,
     /// Texts of error lines that the test provokes.
@@ -47,6 +50,7 @@ impl Member {
             log: ServerLog::new(folder.join(format!("{name}.log"))),
             folder,
             process: None,
+            readers: Vec::new(),
             log_start: 0,
             expected_errors: Vec::new(),
             paused: false,
@@ -98,8 +102,8 @@ impl Member {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         janitor::started(child.id());
-        self.log.follow(child.stdout.take().expect("stdout is a pipe"));
-        self.log.follow(child.stderr.take().expect("stderr is a pipe"));
+        self.readers.push(self.log.follow(child.stdout.take().expect("stdout is a pipe")));
+        self.readers.push(self.log.follow(child.stderr.take().expect("stderr is a pipe")));
         self.process = Some(child);
     }
 
@@ -133,6 +137,7 @@ impl Member {
             janitor::ended(child.id());
             child.kill().expect("send SIGKILL");
             child.wait().expect("wait for the killed process");
+            self.read_to_the_end();
             self.paused = false;
         }
     }
@@ -149,7 +154,7 @@ impl Member {
         self.paused = false;
     }
 
-    /// SIGTERM, and waits for the exit.
+    /// SIGTERM, and waits for the exit and for all that was logged.
     pub async fn terminate(&mut self) -> Exit {
         self.signal(Signal::TERM);
         self.wait_for_exit().await
@@ -167,7 +172,16 @@ impl Member {
         })
         .await;
         janitor::ended(pid);
-        Exit { status, took: begun.elapsed() }
+        let took = begun.elapsed();
+        self.read_to_the_end();
+        Exit { status, took }
+    }
+
+    /// The process has ended: what it wrote last may be on its way still.
+    fn read_to_the_end(&mut self) {
+        for reader in self.readers.drain(..) {
+            reader.join().expect("reading a log does not panic");
+        }
     }
 
     /// Starts again on the same data and waits until it serves.
