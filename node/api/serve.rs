@@ -1,6 +1,7 @@
 //! Connections of clients: HTTP/1 and HTTP/2 on one port, told apart by their first bytes. Every connection is a
 //! task that is awaited; on shutdown each is told to finish and has until the deadline.
 
+use super::call_timer::Caller;
 use super::edge::Edge;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -65,11 +66,11 @@ pub async fn serve_client(
             () = &mut shutdown => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _from)) => {
+                Ok((stream, from)) => {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "connection without nodelay");
                     }
-                    connections.spawn(connection(builder.clone(), stream, edge.clone(), stopping.clone()));
+                    connections.spawn(connection(builder.clone(), stream, edge.of(Caller(Some(from))), stopping.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept client connection");

@@ -8,15 +8,22 @@ use crate::config::value::GoDuration;
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb::InternalRaftRequest;
 use prost::Message;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
 /// What a line about a request says besides its time.
-struct Line<'a> {
-    prefix: &'a str,
-    request: &'a str,
-    response: &'a str,
-    error: Option<&'a dyn Display>,
+pub struct Line<'a> {
+    /// Its kind, with a blank behind it; nothing for an entry.
+    pub prefix: &'a str,
+    pub request: &'a str,
+    pub response: &'a str,
+    pub error: Option<&'a dyn Display>,
+}
+
+impl fmt::Debug for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
 }
 
 /// Times the entries of a batch, one after the other, and then its commit.
@@ -93,19 +100,8 @@ impl Stopwatch {
     }
 }
 
-/// A read that took longer than `limit` (the caller has seen to that); `prefix` says of which kind, with a blank.
-pub fn warn_slow_read(
-    took: Duration,
-    limit: Duration,
-    prefix: &str,
-    request: &str,
-    response: &str,
-    error: Option<&dyn Display>,
-) {
-    warn_slow(took, limit, &Line { prefix, request, response, error });
-}
-
-fn warn_slow(took: Duration, limit: Duration, line: &Line<'_>) {
+/// Says that something took longer than `limit`.
+pub fn warn_slow(took: Duration, limit: Duration, line: &Line<'_>) {
     tracing::warn!(
         took = %GoDuration::from(took),
         "expected-duration" = %GoDuration::from(limit),

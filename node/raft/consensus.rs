@@ -260,6 +260,14 @@ impl Consensus {
     /// # Errors
     /// `Refused` is the answer of apply. After a `Timeout…` the request may still be applied.
     pub async fn propose(&self, mut request: InternalRaftRequest) -> Result<Reply, RequestError> {
+        self.propose_kept(&mut request).await
+    }
+
+    /// As [`Self::propose`], for a caller that looks at the request afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::propose`].
+    pub async fn propose_kept(&self, request: &mut InternalRaftRequest) -> Result<Reply, RequestError> {
         if self.apply_gap() > MAX_APPLY_GAP {
             return Err(RequestError::TooManyRequests);
         }
