@@ -63,8 +63,7 @@ pub struct Raft {
     pub heartbeat_interval: Duration,
     /// As given; etcd counts it in whole heartbeats, see [`Raft::election_timeout`].
     pub election_timeout_given: Duration,
-    /// etcd: a member that starts skips all but one of its first election ticks, so that a cluster with a long
-    /// timeout elects quickly.
+    /// Off: a member that starts with others leaves them a whole election timeout to be heard from before it stands.
     pub initial_election_tick_advance: bool,
     pub pre_vote: bool,
     /// Committed entries after which the log may be cut.
@@ -84,14 +83,11 @@ impl Raft {
         self.heartbeat_interval * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
-    /// How long a request may take before it is given up: 5 s and two elections (etcd `ReqTimeout`).
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(5) + 2 * self.election_timeout()
-    }
-
-    /// How long to try to reach a peer (etcd `PeerDialTimeout`).
-    pub fn peer_dial_timeout(&self) -> Duration {
-        Duration::from_secs(1) + self.election_timeout()
+    /// How long a peer connection may be idle before it is pinged, and the answer be on its way: an election timeout,
+    /// but never so long that both together exceed the limits for reading and writing.
+    pub fn peer_silence(&self) -> Duration {
+        let limit = self.peer_read_timeout.min(self.peer_write_timeout);
+        self.election_timeout().min(limit / 2)
     }
 }
 

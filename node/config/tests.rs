@@ -76,7 +76,6 @@ fn defaults_are_etcds() {
     assert_eq!(settings.bootstrap.initial_cluster, "default=http://localhost:2380");
     assert_eq!(settings.urls.listen_client[0].address().to_string(), "127.0.0.1:2379");
     assert_eq!(settings.raft.election_timeout(), Duration::from_secs(1));
-    assert_eq!(settings.raft.request_timeout(), Duration::from_secs(7));
     assert_eq!(settings.storage.quota_bytes, Some(2_147_483_648));
     assert_eq!(settings.limits.max_message_bytes(), 2_097_152);
     assert_eq!(settings.limits.max_concurrent_streams, u32::MAX);
@@ -108,6 +107,16 @@ fn a_listener_without_an_address_is_advertised_by_the_machines() {
 fn an_election_timeout_counts_in_whole_heartbeats() {
     let settings = settings(&["--heartbeat-interval=300", "--election-timeout=2000"], &[], "");
     assert_eq!(settings.raft.election_timeout(), Duration::from_millis(1800));
+}
+
+#[test]
+fn a_peer_is_silent_for_an_election_timeout_at_most_and_never_beyond_the_limits() {
+    let silence = |args: &[&str]| settings(args, &[], "").raft.peer_silence();
+    assert_eq!(silence(&[]), Duration::from_secs(1));
+    assert_eq!(silence(&["--election-timeout=20000"]), Duration::from_millis(2500));
+    assert_eq!(silence(&["--election-timeout=20000", "--raft-read-timeout=10s"]), Duration::from_millis(2500));
+    let both = ["--election-timeout=20000", "--raft-read-timeout=10s", "--raft-write-timeout=1h"];
+    assert_eq!(silence(&both), Duration::from_secs(5));
 }
 
 #[test]
