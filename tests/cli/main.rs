@@ -7,6 +7,8 @@ mod process;
 use keelstone_harness::free_port;
 use process::{Ended, Program};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -251,4 +253,23 @@ fn older_names_warn_and_work() {
     let ended = ours().run(dir.path(), &args, &[]);
     let errors = said(&ended);
     assert!(errors.iter().any(|error| error == "--election-timeout must be >0 (set to 0ms)"), "{errors:?}");
+}
+
+/// The connection is one of HTTP/2 whose other end does not answer pings. With this election timeout alone it would be
+/// given up after 100 s.
+#[test]
+fn a_peer_connection_that_is_silent_for_the_read_timeout_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = member_args(dir.path());
+    args.extend(["--election-timeout=50000", "--raft-read-timeout=5s", "--raft-write-timeout=1m"].map(str::to_owned));
+    let peer = args.iter().find_map(|arg| arg.strip_prefix("--listen-peer-urls=http://")).unwrap().to_owned();
+    let mut server = ours().start(dir.path(), &args, &[]);
+    server.wait_for(STARTED);
+    let mut connection = TcpStream::connect(peer).unwrap();
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    connection.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &empty_settings[..]].concat()).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut said = Vec::new();
+    connection.read_to_end(&mut said).expect("the end, long before the deadline");
+    assert!(!said.is_empty(), "it was a connection of HTTP/2");
 }

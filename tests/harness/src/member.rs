@@ -9,7 +9,8 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const READY_TEXT: &str = "ready to serve client requests";
+/// With both lines a start is over: etcd writes them in any order, and does not catch signals before the second.
+const READY_TEXTS: [&str; 2] = ["ready to serve client requests", "successfully notified init daemon"];
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const EXIT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -107,7 +108,7 @@ impl Member {
         self.process = Some(child);
     }
 
-    /// Waits for the line with which etcd says that it serves.
+    /// Waits for the lines with which etcd says that it serves.
     pub async fn ready(&mut self) {
         self.ready_within(READY_LIMIT).await;
     }
@@ -115,12 +116,12 @@ impl Member {
     /// As [`Self::ready`]; returns how long it took from this call on.
     pub async fn ready_within(&mut self, limit: Duration) -> Duration {
         let begun = Instant::now();
-        let what = format!("{} to print {READY_TEXT:?}, see {}", self.name, self.log.file().display());
+        let what = format!("{} to print {READY_TEXTS:?}, see {}", self.name, self.log.file().display());
         wait::until_true(&what, limit, || {
             if let Some(status) = self.process.as_mut().and_then(|child| child.try_wait().expect("ask for the exit")) {
                 panic!("{} ended with {status} before it was ready:\n{}", self.name, self.log.tail(20));
             }
-            !self.log.find(self.log_start, READY_TEXT).is_empty()
+            self.has_started()
         })
         .await;
         begun.elapsed()
@@ -128,7 +129,11 @@ impl Member {
 
     /// True once the current process has printed that it serves.
     pub fn is_ready(&self) -> bool {
-        self.is_running() && !self.log.find(self.log_start, READY_TEXT).is_empty()
+        self.is_running() && self.has_started()
+    }
+
+    fn has_started(&self) -> bool {
+        READY_TEXTS.iter().all(|text| !self.log.find(self.log_start, text).is_empty())
     }
 
     /// SIGKILL, and waits until the process is gone.
