@@ -98,9 +98,6 @@ pub struct Storage {
     pub quota_bytes: Option<u64>,
     /// Log segments to keep at least; zero keeps all (etcd's word: "0 is unlimited").
     pub max_wals: u64,
-    /// etcd's commit rhythm of bbolt. Keelstone commits per apply batch, so that these change nothing.
-    pub backend_batch_interval: Duration,
-    pub backend_batch_limit: i64,
 }
 
 /// Bounds of requests.
@@ -121,8 +118,6 @@ impl Limits {
 /// Pings on client connections.
 #[derive(Clone, Debug)]
 pub struct GrpcKeepalive {
-    /// A client that pings more often is sent away ("too_many_pings"); none: no rule.
-    pub client_min_interval: Option<Duration>,
     /// When to ping a silent client, and how long to wait for its answer; none: never.
     pub server_ping: Option<ServerPing>,
 }
@@ -187,21 +182,11 @@ impl Default for Log {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricsDetail {
-    Basic,
-    /// With histograms of the time of each gRPC call.
-    Extensive,
-}
-
 /// What the operator wants to see.
 #[derive(Clone, Debug)]
 pub struct Observe {
-    pub metrics: MetricsDetail,
     /// A slower apply is logged.
     pub warn_apply_duration: Duration,
     /// A slower unary request is logged.
     pub warn_unary_request_duration: Duration,
-    /// `--enable-grpc-gateway`; the JSON gateway is not built yet, so nothing reads it.
-    pub grpc_gateway: bool,
 }

@@ -248,8 +248,11 @@ fn variables_and_a_file_configure_as_flags_do() {
 #[test]
 fn older_names_warn_and_work() {
     let dir = tempfile::tempdir().unwrap();
-    let args =
-        ["--experimental-initial-corrupt-check=false", "--experimental-max-learners=0x2", "--election-timeout=0"];
+    let args = [
+        "--experimental-initial-corrupt-check=false",
+        "--experimental-compaction-batch-limit=0x2",
+        "--election-timeout=0",
+    ];
     let ended = ours().run(dir.path(), &args, &[]);
     let errors = said(&ended);
     assert!(errors.iter().any(|error| error == "--election-timeout must be >0 (set to 0ms)"), "{errors:?}");
