@@ -2,7 +2,7 @@
 //! one of these, so that a simulated cluster can run on simulated time.
 
 use std::fmt::Debug;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Monotonic time since an arbitrary start, in milliseconds. Never goes back, and does not jump with the wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,5 +51,43 @@ impl Clock for SystemClock {
 
     fn wall(&self) -> SystemTime {
         SystemTime::now()
+    }
+}
+
+/// As the log writes it, `2006-01-02T15:04:05.000000Z`: always UTC, where etcd takes the machine's zone. (Reading that zone needs
+/// unsafe code or one more dependency; servers run in UTC.)
+pub fn timestamp(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil_date(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", since.subsec_micros())
+}
+
+/// Year, month and day of the Gregorian calendar, from days since 1970-01-01 (Howard Hinnant's `civil_from_days`,
+/// for days after the epoch). Years are counted from March, so that the leap day is the last of its year.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_stamps_are_etcds() {
+        let at = |secs: u64, micros: u32| timestamp(UNIX_EPOCH + Duration::new(secs, micros * 1000 + 999));
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(at(951_782_399, 999_999), "2000-02-28T23:59:59.999999Z");
+        assert_eq!(at(951_782_400, 0), "2000-02-29T00:00:00.000000Z");
+        assert_eq!(at(1_795_410_203, 485_506), "2026-11-23T05:03:23.485506Z");
+        assert_eq!(at(4_107_542_399, 5), "2100-02-28T23:59:59.000005Z");
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -15,28 +16,32 @@ pub trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Carrier for T {}
 
-pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Connection>> + Send + 'a>>;
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Connection>> + Send>>;
+
+/// A connection, and where it comes from if that has an address.
+pub type Accepted = (Connection, Option<SocketAddr>);
+pub type Accepting<'a> = Pin<Box<dyn Future<Output = io::Result<Accepted>> + Send + 'a>>;
 
 /// Where connections come in. Dropping it refuses those to come.
 pub trait Listen: Debug + Send {
     /// The next connection.
-    fn accept(&mut self) -> Connecting<'_>;
+    fn accept(&mut self) -> Accepting<'_>;
 }
 
 /// How connections go out.
 pub trait Dial: Debug + Send + Sync {
     /// Connects to `host:port`.
-    fn dial(&self, authority: &str) -> Connecting<'static>;
+    fn dial(&self, authority: &str) -> Connecting;
 }
 
 impl Listen for TcpListener {
-    fn accept(&mut self) -> Connecting<'_> {
+    fn accept(&mut self) -> Accepting<'_> {
         Box::pin(async move {
-            let (stream, _from) = TcpListener::accept(self).await?;
+            let (stream, from) = TcpListener::accept(self).await?;
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "connection without nodelay");
             }
-            Ok(Box::new(stream) as Connection)
+            Ok((Box::new(stream) as Connection, Some(from)))
         })
     }
 }

@@ -1,6 +1,7 @@
 //! One call from its first header to its last trailer: counted on the way in and out, and ended from here if the
 //! node or the leader goes away. The bodies are passed through untouched.
 
+use super::call_timer::{CallTimer, Counted};
 use super::frames::{FrameCounter, Passed};
 use super::rpc::Rpc;
 use super::status::ApiError;
@@ -24,12 +25,26 @@ pub struct Call {
     started: Instant,
     sent: u64,
     is_handled: bool,
+    /// Of a unary call that has no answer yet; none if the service takes the time itself.
+    timer: Option<CallTimer>,
 }
 
 impl Call {
     pub fn start(metrics: Arc<GrpcMetrics>, rpc: Rpc) -> Self {
         metrics.started(rpc.index());
-        Self { metrics, rpc, started: Instant::now(), sent: 0, is_handled: false }
+        Self { metrics, rpc, started: Instant::now(), sent: 0, is_handled: false, timer: None }
+    }
+
+    /// Lets the call be logged if it takes long.
+    pub fn time(&mut self, timer: CallTimer) {
+        self.timer = (!self.rpc.is_stream()).then_some(timer);
+    }
+
+    /// The service has done its part; what is left is up to the connection.
+    fn answered(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.end(|| Counted::UNKNOWN);
+        }
     }
 
     fn count_sent(&mut self, passed: Passed) {
@@ -53,6 +68,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        self.answered();
         self.handled(Code::Cancelled);
     }
 }
@@ -130,6 +146,7 @@ impl ResponseBody {
         mut call: Call,
         ended: Option<Ended>,
     ) -> http::Response<Self> {
+        call.answered();
         if let Some(code) = code_of(response.headers()) {
             call.handled(code);
         }

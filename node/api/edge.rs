@@ -3,6 +3,7 @@
 
 use super::answer::not_found;
 use super::call::{Call, RequestBody, ResponseBody};
+use super::call_timer::{CallTimer, Caller};
 use super::metrics::Metrics;
 use super::rpc::{Rpc, unknown_path_text};
 use super::status::ApiError;
@@ -18,6 +19,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tonic::{Code, Status};
 
 /// A unary call fails, and a stream ends, when no leader is known.
@@ -40,11 +42,13 @@ pub struct Doors<B> {
 
 /// What calls need of the node.
 pub struct CallDoor<B> {
-    pub(super) serve: Box<dyn Fn(Rpc, Request<RequestBody<B>>) -> Served + Send + Sync>,
+    pub(super) serve: Box<dyn Fn(Rpc, Caller, Request<RequestBody<B>>) -> Served + Send + Sync>,
     pub(super) is_learner: Box<dyn Fn() -> bool + Send + Sync>,
     pub(super) has_leader: Box<dyn Fn() -> bool + Send + Sync>,
     /// Of one gRPC message from a client.
     pub(super) max_message_bytes: usize,
+    /// Unary calls that take longer are logged.
+    pub(super) warn_unary_after: Duration,
     pub(super) stream_ends: StreamEnds,
 }
 
@@ -63,9 +67,10 @@ impl fmt::Debug for PageDoor {
     }
 }
 
-/// Cheap to clone; one for all connections.
+/// Cheap to clone; each connection has its own.
 pub struct Edge<B> {
     shared: Arc<Shared<B>>,
+    caller: Caller,
 }
 
 struct Shared<B> {
@@ -75,7 +80,7 @@ struct Shared<B> {
 
 impl<B> Clone for Edge<B> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), caller: self.caller }
     }
 }
 
@@ -87,7 +92,12 @@ impl<B> fmt::Debug for Edge<B> {
 
 impl<B> Edge<B> {
     pub fn new(doors: Doors<B>, metrics: Metrics) -> Self {
-        Self { shared: Arc::new(Shared { doors, metrics }) }
+        Self { shared: Arc::new(Shared { doors, metrics }), caller: Caller::default() }
+    }
+
+    /// For the connection of one caller.
+    pub fn of(&self, caller: Caller) -> Self {
+        Self { caller, ..self.clone() }
     }
 
     fn respond(&self, request: Request<B>) -> Responding {
@@ -105,18 +115,23 @@ impl<B> Edge<B> {
             return Responding::done(status.into_http::<Full<Bytes>>());
         };
         let metrics = &self.shared.metrics;
-        let call = Call::start(Arc::clone(&metrics.grpc), rpc);
+        let mut call = Call::start(Arc::clone(&metrics.grpc), rpc);
+        let timer = CallTimer::start(rpc, self.caller, door.warn_unary_after);
         let needs_leader = match check(door, metrics, rpc, request.headers()) {
             Ok(needs_leader) => needs_leader,
             Err(error) => {
+                call.time(timer);
                 let response = Status::from(error).into_http();
                 return Responding::Done(Some(ResponseBody::wrap(response, call, None).map(EdgeBody::Call)));
             }
         };
         let max_bytes = door.max_message_bytes;
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&metrics.grpc), rpc, max_bytes));
+        if !rpc.times_itself() {
+            call.time(timer);
+        }
         let ended = rpc.is_stream().then(|| door.stream_ends.ended(needs_leader));
-        Responding::Call { served: (door.serve)(rpc, request), call: Some((call, ended)) }
+        Responding::Call { served: (door.serve)(rpc, self.caller, request), call: Some((call, ended)) }
     }
 }
 

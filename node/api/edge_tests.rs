@@ -14,7 +14,7 @@ use keelstone_proto::health::health_check_response::ServingStatus;
 use keelstone_proto::health::health_client::HealthClient;
 use keelstone_proto::health::health_server::HealthServer;
 use keelstone_proto::health::{HealthCheckRequest, HealthListRequest};
-use prometheus::Registry;
+use prometheus::{IntCounter, Registry};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +47,7 @@ async fn start() -> Server {
     let (has_leader, is_learner) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let health = HealthServer::new(HealthService::new(status));
     let calls = CallDoor {
-        serve: Box::new(move |_rpc, request| health.clone().call(request)),
+        serve: Box::new(move |_rpc, _caller, request| health.clone().call(request)),
         is_learner: {
             let flag = Arc::clone(&is_learner);
             Box::new(move || flag.load(Ordering::Relaxed))
@@ -57,12 +57,14 @@ async fn start() -> Server {
             Box::new(move || flag.load(Ordering::Relaxed))
         },
         max_message_bytes: MAX_MESSAGE_BYTES,
+        warn_unary_after: Duration::MAX,
         stream_ends,
     };
     let pages =
         PageDoor(Box::new(|request| Box::pin(async move { text(StatusCode::OK, request.uri.path().to_owned()) })));
     let doors = Doors { calls: Some(calls), pages: Some(pages) };
-    let edge = Edge::new(doors, Metrics::register(&registry).expect("a fresh registry"));
+    let slow_applies = IntCounter::new("slow_applies", "Of apply.").expect("a name");
+    let edge = Edge::new(doors, Metrics::register(&registry, slow_applies).expect("a fresh registry"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (stop, stopping) = oneshot::channel();

@@ -15,8 +15,8 @@ fn registry() -> Result<Registry, Error> {
         quota_bytes: 0,
     };
     crate::metrics::server::register(&registry, facts, Box::new(ServerReading::default))?;
-    super::Metrics::register(&registry)?;
-    crate::apply::Metrics::register(&registry)?;
+    let apply = crate::apply::Metrics::register(&registry)?;
+    super::Metrics::register(&registry, apply.slow_applies())?;
     crate::watch::Metrics::register(&registry)?;
     crate::mvcc::Metrics::register(&registry)?;
     crate::lease::Metrics::register(&registry)?;

@@ -21,12 +21,16 @@ pub struct Metrics {
     pub health_failures: IntCounter,
     pub healthcheck: IntGaugeVec,
     pub healthchecks_total: IntCounterVec,
+    /// Of apply, which counts slow entries there.
+    pub slow_applies: IntCounter,
 }
 
 impl Metrics {
+    /// `slow_applies` is registered by apply.
+    ///
     /// # Errors
     /// The registry already has these families.
-    pub fn register(registry: &Registry) -> Result<Self, Error> {
+    pub fn register(registry: &Registry, slow_applies: IntCounter) -> Result<Self, Error> {
         let counter = |name, help| {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone()))?;
@@ -67,6 +71,7 @@ impl Metrics {
                 "The total number of each kind of healthcheck.",
                 &["type", "name", "status"],
             )?,
+            slow_applies,
         })
     }
 }
@@ -191,10 +196,14 @@ mod tests {
     use super::*;
     use crate::metrics::render;
 
+    fn slow_applies() -> IntCounter {
+        IntCounter::new("slow_applies", "Of apply.").expect("a name")
+    }
+
     #[test]
     fn versions_beyond_the_bound_are_counted_together() {
         let registry = Registry::new();
-        let metrics = Metrics::register(&registry).expect("a fresh registry");
+        let metrics = Metrics::register(&registry, slow_applies()).expect("a fresh registry");
         for version in 0..100 {
             metrics.client_requests.count(Rpc::Put, &format!("3.{version}"));
         }

@@ -16,7 +16,7 @@ use keelstone_proto::etcdserverpb as pb;
 use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the operator sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub struct Settings {
     pub max_txn_ops: usize,
     /// The space quota that holds, also when none was set; negative is none.
     pub quota_bytes: i64,
+    /// Reads that take longer are logged as slow to apply.
+    pub warn_apply_after: Duration,
+    /// Unary calls that take longer are logged.
+    pub warn_unary_after: Duration,
 }
 
 /// One for all services and pages.
@@ -190,9 +194,21 @@ impl Node {
     ///
     /// # Errors
     /// See [`Consensus::propose`].
-    pub async fn propose(&self, entry: pb::InternalRaftRequest, durations: &Outcomes) -> Result<Reply, ApiError> {
+    pub async fn propose(&self, mut entry: pb::InternalRaftRequest, durations: &Outcomes) -> Result<Reply, ApiError> {
+        self.propose_kept(&mut entry, durations).await
+    }
+
+    /// As [`Self::propose`], for a caller that looks at the entry afterwards.
+    ///
+    /// # Errors
+    /// See [`Consensus::propose`].
+    pub async fn propose_kept(
+        &self,
+        entry: &mut pb::InternalRaftRequest,
+        durations: &Outcomes,
+    ) -> Result<Reply, ApiError> {
         let started = Instant::now();
-        let answer = self.consensus.propose(entry).await;
+        let answer = self.consensus.propose_kept(entry).await;
         let was_applied = matches!(&answer, Ok(_) | Err(RequestError::Refused(_)));
         durations.observe(started.elapsed().as_secs_f64(), was_applied);
         Ok(answer?)

@@ -34,8 +34,13 @@ impl EncodedRange {
     }
 
     pub fn encoded_len(&self) -> usize {
+        self.encoded_len_with(&self.header)
+    }
+
+    /// With another header.
+    pub fn encoded_len_with(&self, header: &ResponseHeader) -> usize {
         let rows = self.rows.iter().map(|row| delimited_len(KVS, row.len())).sum::<usize>();
-        delimited_len(HEADER, self.header.encoded_len()) + rows + self.tail().encoded_len()
+        delimited_len(HEADER, header.encoded_len()) + rows + self.tail().encoded_len()
     }
 
     pub fn encode(&self, out: &mut impl BufMut) {

@@ -107,6 +107,11 @@ impl Rpc {
         self.labels().kind != CallKind::Unary
     }
 
+    /// Whether its service takes its time, to say more of it than that (etcd's `logUnaryRequestStats`).
+    pub fn times_itself(self) -> bool {
+        matches!(self, Rpc::Range | Rpc::Put | Rpc::DeleteRange | Rpc::Txn)
+    }
+
     /// Whether a learner may serve the call at all; of `Range` it serves only the serializable ones.
     pub fn is_for_learners(self) -> bool {
         matches!(self, Rpc::Range | Rpc::Status | Rpc::Snapshot)

@@ -1,6 +1,7 @@
 //! Connections of clients: HTTP/1 and HTTP/2 on one port, told apart by their first bytes. Every connection is a
 //! task that is awaited; on shutdown each is told to finish and has until the deadline.
 
+use super::call_timer::Caller;
 use super::edge::Edge;
 use crate::net::{Connection, Listen};
 use hyper::body::Incoming;
@@ -64,8 +65,8 @@ pub async fn serve_client(
             () = &mut shutdown => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok(stream) => {
-                    connections.spawn(connection(builder.clone(), stream, edge.clone(), stopping.clone()));
+                Ok((stream, from)) => {
+                    connections.spawn(connection(builder.clone(), stream, edge.of(Caller(from)), stopping.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept client connection");

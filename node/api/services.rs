@@ -2,15 +2,18 @@
 
 use super::auth::AuthService;
 use super::call::RequestBody;
+use super::call_timer::Caller;
 use super::cluster::ClusterService;
 use super::edge::{CallDoor, Served};
 use super::election::ElectionService;
+use super::handler::{streaming, unary};
 use super::health::HealthService;
-use super::kv::{KvService, RangeCall};
+use super::kv::KvService;
 use super::lease::LeaseService;
 use super::lock::LockService;
 use super::maintenance::MaintenanceService;
 use super::node::Node;
+use super::range_codec::RangeCodec;
 use super::rpc::Rpc;
 use super::stream_end::StreamEnds;
 use crate::admission::MAX_GRPC_OVERHEAD_BYTES;
@@ -18,7 +21,6 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use keelstone_proto::etcdserverpb::auth_server::AuthServer;
 use keelstone_proto::etcdserverpb::cluster_server::ClusterServer;
-use keelstone_proto::etcdserverpb::kv_server::KvServer;
 use keelstone_proto::etcdserverpb::lease_server::LeaseServer;
 use keelstone_proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use keelstone_proto::health::health_server::HealthServer;
@@ -27,12 +29,12 @@ use keelstone_proto::v3lockpb::lock_server::LockServer;
 use std::convert::Infallible;
 use std::sync::Arc;
 use tonic::codegen::{Body, Service, StdError};
+use tonic_prost::ProstCodec;
 
 /// `W` is the watch service.
 #[derive(Debug)]
 pub struct Services<W> {
-    ranges: RangeCall,
-    kv: KvServer<KvService>,
+    kv: Arc<KvService>,
     watch: W,
     lease: LeaseServer<LeaseService>,
     cluster: ClusterServer<ClusterService>,
@@ -50,14 +52,23 @@ macro_rules! call {
     };
 }
 
+/// A method as a function of its message alone, which owns its service.
+macro_rules! method {
+    ($service:expr, |$kv:ident, $message:ident| $call:expr) => {{
+        let service = Arc::clone(&$service);
+        move |$message| {
+            let $kv = Arc::clone(&service);
+            async move { $call.await }
+        }
+    }};
+}
+
 impl<W> Services<W> {
     pub fn new(node: &Arc<Node>, watch: W, health: HealthService) -> Self {
         // The edge bounds messages by their announced length, before they are read.
         const UNBOUNDED: usize = usize::MAX;
-        let kv = Arc::new(KvService::new(Arc::clone(node)));
         Self {
-            ranges: RangeCall::new(Arc::clone(&kv)),
-            kv: KvServer::from_arc(kv).max_decoding_message_size(UNBOUNDED),
+            kv: Arc::new(KvService::new(Arc::clone(node))),
             watch,
             lease: LeaseServer::new(LeaseService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
             cluster: ClusterServer::new(ClusterService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
@@ -86,24 +97,31 @@ impl<W> Services<W> {
         let learner = Arc::clone(&node);
         CallDoor {
             max_message_bytes: node.settings.max_request_bytes + MAX_GRPC_OVERHEAD_BYTES,
-            serve: Box::new(move |rpc, request| self.serve(rpc, request)),
+            warn_unary_after: node.settings.warn_unary_after,
+            serve: Box::new(move |rpc, caller, request| self.serve(rpc, caller, request)),
             is_learner: Box::new(move || learner.is_learner()),
             has_leader: Box::new(move || node.has_leader()),
             stream_ends,
         }
     }
 
-    fn serve<B>(&self, rpc: Rpc, request: Request<B>) -> Served
+    fn serve<B>(&self, rpc: Rpc, caller: Caller, request: Request<B>) -> Served
     where
         B: Body + Send + 'static,
         B::Error: Into<StdError> + Send + 'static,
         W: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible, Future = Served> + Clone,
     {
         match rpc {
-            Rpc::Range => self.ranges.clone().call(request),
-            Rpc::RangeStream | Rpc::Put | Rpc::DeleteRange | Rpc::Txn | Rpc::Compact => {
-                call!(self.kv, request)
+            Rpc::Range => unary(RangeCodec, request, method!(self.kv, |kv, message| kv.range(message, caller))),
+            Rpc::RangeStream => {
+                streaming(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.range_stream(message)))
             }
+            Rpc::Put => unary(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.put(message, caller))),
+            Rpc::DeleteRange => {
+                unary(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.delete_range(message, caller)))
+            }
+            Rpc::Txn => unary(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.txn(message, caller))),
+            Rpc::Compact => unary(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.compact(message))),
             Rpc::Watch => call!(self.watch, request),
             Rpc::LeaseGrant | Rpc::LeaseRevoke | Rpc::LeaseKeepAlive | Rpc::LeaseTimeToLive | Rpc::LeaseLeases => {
                 call!(self.lease, request)

@@ -3,6 +3,7 @@
 use super::command::{Command, Committed, LogCommand, Payload};
 use super::metrics::{CommandCount, count};
 use super::scope::{Applied, Failure, Scope};
+use super::slow::Stopwatch;
 use super::{Answer, ApplyError, Fatal, LogError, Reply, StateError};
 use super::{alarm, cluster, compact, conf_change, cost, delete, lease, put, range, txn};
 use crate::alarm::{Alarm, AlarmType, Alarms};
@@ -15,6 +16,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What readers may look at any time. Cheap to clone. Each part is replaced as a whole when a batch is committed.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub struct Outcome {
     /// This member was removed and must stop.
     pub removed: bool,
     pub(super) commands: Vec<CommandCount>,
+    /// What took longer than [`Applier::warn_after`] says.
+    pub(super) slow: u64,
 }
 
 /// The state at one position, pinned for a Raft snapshot; `view.version()` has all its rows.
@@ -73,9 +77,13 @@ pub struct Applier {
     /// this process.
     compacted: i64,
     local: MemberId,
+    warn_after: Duration,
     cluster_metrics: crate::cluster::Metrics,
     alarm_metrics: crate::alarm::Metrics,
 }
+
+/// etcd's default.
+pub(super) const WARN_AFTER: Duration = Duration::from_millis(100);
 
 impl Applier {
     /// Opens the state that `parts.storage` holds. The lessor is filled from it.
@@ -91,6 +99,7 @@ impl Applier {
             applied: LogPosition::default(),
             compacted: -1,
             local,
+            warn_after: WARN_AFTER,
             cluster_metrics,
             alarm_metrics,
         };
@@ -123,6 +132,11 @@ impl Applier {
         Ok(())
     }
 
+    /// Entries that take longer are logged.
+    pub fn warn_after(&mut self, limit: Duration) {
+        self.warn_after = limit;
+    }
+
     pub fn published(&self) -> Published {
         self.published.clone()
     }
@@ -153,8 +167,10 @@ impl Applier {
             alarms: &mut self.alarms,
             cluster: &mut self.cluster,
             local: self.local,
+            stopwatch: Stopwatch::start(self.warn_after),
             outcome: Outcome::new(self.applied),
         };
+        let count = entries.len();
         for entry in entries {
             let (applied, index) = (run.outcome.applied.index, entry.position.index);
             if index <= applied {
@@ -166,9 +182,11 @@ impl Applier {
             run.apply(entry.position, entry.payload, is_waited_for)?;
             run.outcome.applied = entry.position;
         }
-        let Run { mut batch, outcome, .. } = run;
+        let Run { mut batch, mut outcome, mut stopwatch, .. } = run;
         batch.storage().set_applied(outcome.applied)?;
         batch.commit(durability)?;
+        stopwatch.commit(count);
+        outcome.slow = stopwatch.slow();
         self.applied = outcome.applied;
         if outcome.cluster_changed {
             self.publish_cluster();
@@ -221,7 +239,7 @@ impl Applier {
 impl Outcome {
     fn new(applied: LogPosition) -> Self {
         let (replies, events, commands) = (Vec::new(), Vec::new(), Vec::new());
-        Self { replies, events, applied, cluster_changed: false, removed: false, commands }
+        Self { replies, events, applied, cluster_changed: false, removed: false, commands, slow: 0 }
     }
 }
 
@@ -232,6 +250,7 @@ struct Run<'a> {
     alarms: &'a mut Alarms,
     cluster: &'a mut ClusterState,
     local: MemberId,
+    stopwatch: Stopwatch,
     outcome: Outcome,
 }
 
@@ -252,16 +271,18 @@ impl<'a> Run<'a> {
                     .map_err(entry_error)?;
                 self.outcome.cluster_changed = true;
                 self.outcome.removed |= applied.is_ok() && cluster::removes(&change, self.local);
+                self.stopwatch.skip();
                 self.finish(request_id, is_waited_for, applied).map(drop)
             }
             Payload::Normal(data) => {
-                let entry = LogCommand::decode(data).map_err(|error| entry_error(error.into()))?;
+                let entry = LogCommand::decode(data.clone()).map_err(|error| entry_error(error.into()))?;
                 let request_id = entry.request_id();
                 let command = entry.command.ok_or_else(|| entry_error(LogError::UnknownCommand))?;
                 let op = command.op();
                 self.outcome.cluster_changed |= command.is_about_the_cluster();
                 let is_waited_for = is_waited_for(request_id);
                 let applied = self.scope(is_waited_for).dispatch(command);
+                self.stopwatch.entry(&data, &applied, is_waited_for);
                 let success = self.finish(request_id, is_waited_for, applied)?;
                 count(&mut self.outcome.commands, op, success);
                 Ok(())
@@ -276,7 +297,7 @@ impl<'a> Run<'a> {
             Err(Failure::Refused(error)) => Err(error),
             Err(Failure::Fatal(fatal)) => return Err(fatal),
         };
-        let success = matches!(answer, Ok(_) | Err(ApplyError::Compacted));
+        let success = answer.as_ref().err().is_none_or(ApplyError::counts_as_success);
         if is_waited_for {
             self.outcome.replies.push((request_id, answer));
         }

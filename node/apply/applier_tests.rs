@@ -324,3 +324,14 @@ fn a_state_file_brings_everything_back() {
     assert_eq!(other.applier.install(reopen(file.crashed())).expect("memory does not fail"), position);
     assert!(other.get("z").is_none() && other.get("a").is_some());
 }
+
+#[test]
+fn what_takes_longer_than_the_limit_is_counted() {
+    let mut node = Node::new();
+    let one =
+        |node: &mut Node| node.outcome(pb::InternalRaftRequest { put: Some(put("a", "1")), ..Default::default() }).slow;
+    node.applier.warn_after(Duration::MAX);
+    assert_eq!(one(&mut node), 0);
+    node.applier.warn_after(Duration::ZERO);
+    assert_eq!(one(&mut node), 2, "the entry, and its commit");
+}

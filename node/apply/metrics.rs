@@ -48,8 +48,13 @@ impl Metrics {
         }
     }
 
-    pub(super) fn count_slow(&self) {
-        self.slow.inc();
+    pub(super) fn count_slow(&self, requests: u64) {
+        self.slow.inc_by(requests);
+    }
+
+    /// For the reads, which etcd counts with the entries.
+    pub fn slow_applies(&self) -> IntCounter {
+        self.slow.clone()
     }
 
     pub(super) fn set_applied(&self, index: u64) {

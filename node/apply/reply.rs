@@ -24,30 +24,38 @@ pub enum Reply {
     Done,
 }
 
-/// A replicated refusal: every member came to the same one, and nothing changed. Named as etcd's errors.
+/// A replicated refusal: every member came to the same one, and nothing changed. Named as etcd's errors, and worded as
+/// they are within etcd.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    #[error("key not found")]
+    #[error("etcdserver: key not found")]
     KeyNotFound,
-    #[error("required revision has been compacted")]
+    #[error("mvcc: required revision has been compacted")]
     Compacted,
-    #[error("required revision is a future revision")]
+    #[error("mvcc: required revision is a future revision")]
     FutureRevision,
     #[error(transparent)]
     Lease(#[from] LeaseError),
     #[error(transparent)]
     Member(#[from] MemberChangeError),
     /// The alarm NOSPACE is raised.
-    #[error("no space")]
+    #[error("etcdserver: no space")]
     NoSpace,
     /// The alarm CORRUPT is raised.
-    #[error("corrupt cluster")]
+    #[error("etcdserver: corrupt cluster")]
     Corrupt,
     /// Not a version of three numbers.
     #[error("malformed cluster version")]
     ClusterVersion,
     #[error("authentication is not built into this version")]
     AuthNotBuilt,
+}
+
+impl ApplyError {
+    /// True for what etcd counts as applied well: the client asked for the past.
+    pub(super) fn counts_as_success(&self) -> bool {
+        *self == ApplyError::Compacted
+    }
 }
 
 /// Why this member cannot go on.

@@ -6,20 +6,18 @@
 //! state that is ahead of its log (reference/storage.md 3.3).
 
 use super::metrics::Metrics;
+use super::pace::Pace;
 use super::worker::{Job, Queued, Settings, Shown, Start, WhenDurable};
 use super::{Applier, Committed, Fatal, Outcome, Waiters};
 use crate::clock::{Clock, Ticks};
 use crate::storage::Durability;
-use crate::threads::{Pace, Threads, Work};
+use crate::threads::{self, Threads, Work};
 use crate::types::LogPosition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
-
-/// A batch that takes longer is warned about (etcd `--warning-apply-duration`).
-const SLOW_BATCH: Duration = Duration::from_millis(100);
 
 /// A slice of a compaction should not keep a batch waiting for longer.
 const SLICE_TIME: Duration = Duration::from_millis(2);
@@ -73,6 +71,7 @@ pub(super) struct Thread {
     when_durable: Vec<WhenDurable>,
     /// Rows of the next slice, fewer than the setting if the last ones took too long.
     slice_rows: usize,
+    pace: Pace,
 }
 
 /// Whether the thread goes on.
@@ -84,9 +83,11 @@ enum Next {
 
 impl Thread {
     pub fn new(start: Start, queue: mpsc::Receiver<Queued>, shown: Shown) -> Self {
-        let Start { applier, settings, log_synced, waiters, metrics, on_fatal, clock, threads } = start;
+        let Start { mut applier, settings, log_synced, waiters, metrics, on_fatal, clock, threads } = start;
         metrics.set_applied(applier.applied().index);
+        applier.warn_after(settings.warn_after);
         let (undurable, when_durable, slice_rows) = (Undurable::default(), Vec::new(), settings.slice_rows);
+        let pace = Pace::new(settings.slice_rows, settings.compaction_rest);
         Self {
             applier,
             settings,
@@ -101,6 +102,7 @@ impl Thread {
             undurable,
             when_durable,
             slice_rows,
+            pace,
         }
     }
 
@@ -118,7 +120,7 @@ impl Thread {
     }
 
     /// As [`Self::run`], as a task: `bell` rings after each job.
-    pub async fn run_on_runtime(mut self, bell: Arc<Notify>, pace: Arc<dyn Pace>) {
+    pub async fn run_on_runtime(mut self, bell: Arc<Notify>, pace: Arc<dyn threads::Pace>) {
         loop {
             let mut received = self.queue.try_recv();
             let pause = self.pause();
@@ -167,15 +169,14 @@ impl Thread {
 
     /// How long to wait for a job before there is something else to do.
     fn pause(&self) -> Duration {
-        if self.applier.is_compacting() {
-            Duration::ZERO
-        } else if self.wants_durable() {
+        let until_durable = if self.wants_durable() {
             LOG_POLL
         } else if self.undurable.entries > 0 {
             self.settings.durable_interval.saturating_sub(self.clock.now().since(self.undurable.since))
         } else {
             IDLE
-        }
+        };
+        if self.applier.is_compacting() { until_durable.min(self.pace.wait(self.clock.now())) } else { until_durable }
     }
 
     fn run_job(&mut self, job: Job) -> Result<Next, Fatal> {
@@ -216,11 +217,7 @@ impl Thread {
         let mut outcome = applier.apply_batch(batch, &|request_id| waiters.is_waiting(request_id), durability)?;
         let took = start.elapsed();
         self.metrics.observe(&std::mem::take(&mut outcome.commands), took);
-        if took > SLOW_BATCH {
-            self.metrics.count_slow();
-            let (took, expected) = (format!("{took:?}"), format!("{SLOW_BATCH:?}"));
-            tracing::warn!(took, "expected-duration" = expected, "apply request took too long");
-        }
+        self.metrics.count_slow(outcome.slow);
         self.publish(outcome.applied);
         if is_durable {
             self.now_durable(outcome.applied)?;
@@ -289,13 +286,15 @@ impl Thread {
     }
 
     fn compact_a_slice(&mut self) -> Result<(), Fatal> {
-        if !self.applier.is_compacting() {
+        if !self.applier.is_compacting() || !self.pace.wait(self.clock.now()).is_zero() {
             return Ok(());
         }
         let start = Instant::now();
-        self.applier.compaction_slice(self.slice_rows)?;
+        let rows = self.pace.slice(self.slice_rows);
+        self.applier.compaction_slice(rows)?;
+        self.pace.did(rows, self.clock.now());
         // A replay would remove the rows again, but only a durable commit lets the file reuse their space.
-        self.undurable.add(self.slice_rows as u64, 0, self.clock.now());
+        self.undurable.add(rows as u64, 0, self.clock.now());
         self.slice_rows = if start.elapsed() > SLICE_TIME {
             (self.slice_rows / 2).max(1)
         } else {

@@ -1,5 +1,6 @@
 //! The handle of the apply thread. Callers hand over whole batches and wait for one answer each (D16).
 
+use super::applier::WARN_AFTER;
 use super::metrics::Metrics;
 use super::thread::Thread;
 use super::{Applier, Committed, Fatal, Outcome, StateSnapshot, Waiters};
@@ -23,6 +24,10 @@ pub struct Settings {
     pub durable_interval: Duration,
     /// Rows that a slice of a compaction looks at, at most.
     pub slice_rows: usize,
+    /// How long a compaction rests after every so many rows.
+    pub compaction_rest: Duration,
+    /// Entries that take longer are logged.
+    pub warn_after: Duration,
     /// Jobs that may wait; a caller beyond waits to hand over its own.
     pub max_jobs: usize,
 }
@@ -34,6 +39,8 @@ impl Default for Settings {
             durable_bytes: 64 * 1024 * 1024,
             durable_interval: Duration::from_secs(10),
             slice_rows: 1000,
+            compaction_rest: Duration::ZERO,
+            warn_after: WARN_AFTER,
             max_jobs: 64,
         }
     }

@@ -7,6 +7,7 @@ use crate::clock::SystemClock;
 use crate::storage::memory::MemoryFile;
 use crate::threads::Threads;
 use crate::types::LogPosition;
+use futures_util::FutureExt;
 use keelstone_proto::etcdserverpb as pb;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -165,6 +166,25 @@ async fn a_compaction_finishes_while_nothing_else_happens() {
     node.worker.apply(vec![compaction]).await.expect("runs");
     let finished = tokio::time::timeout(DEADLINE, node.worker.wait_compacted(40)).await;
     assert_eq!(finished, Ok(Ok(())));
+}
+
+#[tokio::test]
+async fn a_compaction_rests_after_every_batch_of_rows_and_apply_does_not() {
+    let hour = Duration::from_secs(3600);
+    let node = Running::start(Settings { slice_rows: 10, compaction_rest: hour, ..Settings::default() });
+    node.worker.apply(entries(1..=50)).await.expect("runs");
+    let compaction = Committed { position: LogPosition { term: 1, index: 51 }, payload: normal(51, compaction(40)) };
+    node.worker.apply(vec![compaction]).await.expect("runs");
+    // Between any two jobs there would be a slice.
+    for index in 52..=100 {
+        let outcome = node.worker.apply(entries(index..=index)).await.expect("runs");
+        assert_eq!(outcome.applied.index, index);
+    }
+    node.sync_log(100);
+    node.worker.commit_durably().await.expect("what is due meanwhile is done");
+    let rows = applier(reopen(node.file.crashed()));
+    assert!(rows.is_compacting(), "the rows beyond the first batch are there still");
+    assert_eq!(node.worker.wait_compacted(40).now_or_never(), None);
 }
 
 #[tokio::test]

@@ -4,8 +4,7 @@
 use super::bootstrap::{Bootstrap, ClusterState, PeerUrls, print_members};
 use super::notice::Notice;
 use super::settings::{
-    Compaction, GrpcKeepalive, Limits, Log, Member, MetricsDetail, Observe, Raft, ServerPing, Settings, Storage, Urls,
-    Watch,
+    Compaction, GrpcKeepalive, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage, Urls, Watch,
 };
 use super::table::{FLAGS, Flag, State};
 use super::url::{ListenUrl, ListenUrlError, Url};
@@ -16,9 +15,6 @@ const DEFAULT_SNAPSHOT_COUNT: u64 = 10_000;
 const DEFAULT_CATCHUP_ENTRIES: u64 = 5_000;
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 const DEFAULT_COMPACTION_BATCH: usize = 1_000;
-const DEFAULT_COMPACTION_SLEEP: Duration = Duration::from_millis(10);
-const DEFAULT_BACKEND_BATCH_INTERVAL: Duration = Duration::from_millis(100);
-const DEFAULT_BACKEND_BATCH_LIMIT: i64 = 10_000;
 const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
 const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const DEFAULT_WARN_UNARY: Duration = Duration::from_millis(300);
@@ -58,24 +54,16 @@ pub fn build(
                 Ok(limit) if limit > 0 => limit,
                 _ => DEFAULT_COMPACTION_BATCH,
             },
-            sleep_interval: match values.duration("compaction-sleep-interval").0 {
-                0 => DEFAULT_COMPACTION_SLEEP,
-                _ => values.duration("compaction-sleep-interval").or_zero(),
-            },
+            sleep_interval: values.duration("compaction-sleep-interval").or_zero(),
         },
         watch: Watch { progress_notify_interval: progress_interval(values, notices) },
         log,
         observe: Observe {
-            metrics: match values.text("metrics") {
-                "extensive" => MetricsDetail::Extensive,
-                _ => MetricsDetail::Basic,
-            },
             warn_apply_duration: values.duration("warning-apply-duration").or_zero(),
             warn_unary_request_duration: match values.duration("warning-unary-request-duration").0 {
                 0 => DEFAULT_WARN_UNARY,
                 _ => values.duration("warning-unary-request-duration").or_zero(),
             },
-            grpc_gateway: values.bool("enable-grpc-gateway"),
         },
         gates: values.gates().clone(),
     })
@@ -89,11 +77,14 @@ fn note_flags(values: &Values, notices: &mut Vec<Notice>) {
     for flag in FLAGS.iter().filter(|flag| values.is_set(flag.name)) {
         match flag.state {
             State::NoEffect(why) if !values.is_default(flag) => {
-                notices.push(Notice::NoEffect { flag: flag.name, why });
+                notices.push(Notice::NoEffect { flag: flag.name.to_owned(), why });
             }
             State::Ignored => notices.push(Notice::IgnoredByEtcd { flag: flag.name }),
             _ => {}
         }
+    }
+    for (gate, why) in values.gates().without_effect() {
+        notices.push(Notice::NoEffect { flag: format!("feature-gates {gate}"), why });
     }
     for (flag, text) in [
         ("max-snapshots", "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8."),
@@ -208,7 +199,6 @@ fn raft(values: &Values, notices: &mut Vec<Notice>) -> Raft {
 
 fn storage(values: &Values) -> Storage {
     let quota = values.int("quota-backend-bytes");
-    let interval = values.duration("backend-batch-interval");
     Storage {
         quota_bytes: match u64::try_from(quota) {
             Ok(0) => Some(DEFAULT_QUOTA_BYTES),
@@ -216,11 +206,6 @@ fn storage(values: &Values) -> Storage {
             Err(_) => None,
         },
         max_wals: values.uint("max-wals"),
-        backend_batch_interval: if interval.0 == 0 { DEFAULT_BACKEND_BATCH_INTERVAL } else { interval.or_zero() },
-        backend_batch_limit: match values.int("backend-batch-limit") {
-            0 => DEFAULT_BACKEND_BATCH_LIMIT,
-            limit => limit,
-        },
     }
 }
 
@@ -240,10 +225,7 @@ fn limits(values: &Values, notices: &mut Vec<Notice>) -> Limits {
 fn keepalive(values: &Values) -> GrpcKeepalive {
     let above_zero = |flag: &str| Some(values.duration(flag).or_zero()).filter(|duration| !duration.is_zero());
     let ping = above_zero("grpc-keepalive-interval").zip(above_zero("grpc-keepalive-timeout"));
-    GrpcKeepalive {
-        client_min_interval: above_zero("grpc-keepalive-min-time"),
-        server_ping: ping.map(|(interval, timeout)| ServerPing { interval, timeout }),
-    }
+    GrpcKeepalive { server_ping: ping.map(|(interval, timeout)| ServerPing { interval, timeout }) }
 }
 
 fn progress_interval(values: &Values, notices: &mut Vec<Notice>) -> Duration {

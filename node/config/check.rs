@@ -210,10 +210,11 @@ fn check_built(values: &Values) -> Result<(), SettingsError> {
     Ok(())
 }
 
-/// True for another spelling of the default.
+/// True for another spelling of the default, or of what there is without the feature.
 fn says_the_default(flag: &Flag, values: &Values) -> bool {
     match flag.name {
         "quota-backend-bytes" => values.int(flag.name) == 2 << 30,
+        "grpc-keepalive-min-time" => values.duration(flag.name).or_zero().is_zero(),
         "auto-compaction-retention" => values.text(flag.name).is_empty(),
         _ => false,
     }
@@ -313,6 +314,12 @@ mod tests {
              Leave it at its default"
         );
         assert!(checked(&["--quota-backend-bytes=2147483648", "--auto-compaction-retention="]).is_ok());
+        assert!(checked(&["--grpc-keepalive-min-time=0"]).is_ok());
+        assert_eq!(
+            checked(&["--max-learners=2"]).unwrap_err(),
+            "--max-learners is not built yet in Keelstone: it belongs to membership changes. \
+             Leave it at its default (1)"
+        );
         assert!(checked(&["--feature-gates=FastLeaseKeepAlive=false,InitialCorruptCheck=false"]).is_ok());
     }
 }

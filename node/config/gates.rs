@@ -2,6 +2,7 @@
 //! that stage which is not named (etcd `pkg/featuregate`). Which gates are built is decided here too.
 
 use super::value::parse_bool;
+use GateState::{Built, Later, NoEffect};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -42,27 +43,39 @@ pub struct GateSpec {
     pub name: &'static str,
     pub stage: Stage,
     pub default: bool,
-    /// Why a value other than the default is refused; none if both values are fine.
-    pub later: Option<&'static str>,
+    pub state: GateState,
 }
 
-const fn gate(gate: Gate, name: &'static str, stage: Stage, default: bool, later: Option<&'static str>) -> GateSpec {
-    GateSpec { gate, name, stage, default, later }
+/// What Keelstone does with a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateState {
+    /// Does what it does in etcd.
+    Built,
+    /// Belongs to the named feature, which is not built yet: any value but the default is refused.
+    Later(&'static str),
+    /// There is nothing that it could change, for the reason given; a value that is not the default is noted in the log.
+    NoEffect(&'static str),
+}
+
+const fn gate(gate: Gate, name: &'static str, stage: Stage, default: bool, state: GateState) -> GateSpec {
+    GateSpec { gate, name, stage, default, state }
 }
 
 /// Every gate, by name.
+#[rustfmt::skip]
 pub const GATES: [GateSpec; 9] = [
-    gate(Gate::CompactHashCheck, "CompactHashCheck", Stage::Alpha, false, Some("corruption checks")),
-    gate(Gate::FastLeaseKeepAlive, "FastLeaseKeepAlive", Stage::Beta, true, None),
-    gate(Gate::InitialCorruptCheck, "InitialCorruptCheck", Stage::Alpha, false, Some("corruption checks")),
-    gate(Gate::LeaseCheckpoint, "LeaseCheckpoint", Stage::Alpha, false, None),
-    // What is recorded is kept, whatever this says (as in etcd since 3.6).
-    gate(Gate::LeaseCheckpointPersist, "LeaseCheckpointPersist", Stage::Alpha, false, None),
-    gate(Gate::PriorityRequest, "PriorityRequest", Stage::Alpha, false, Some("request priorities")),
-    gate(Gate::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Some("peer connections")),
-    gate(Gate::StopGrpcServiceOnDefrag, "StopGRPCServiceOnDefrag", Stage::Alpha, false, Some("defragmentation")),
-    // A way of bbolt transactions inside etcd; Keelstone has nothing it could change.
-    gate(Gate::TxnModeWriteWithSharedBuffer, "TxnModeWriteWithSharedBuffer", Stage::Beta, true, None),
+    gate(Gate::CompactHashCheck, "CompactHashCheck", Stage::Alpha, false, Later("corruption checks")),
+    gate(Gate::FastLeaseKeepAlive, "FastLeaseKeepAlive", Stage::Beta, true,
+        NoEffect("a renewal always waits for the log where it has to, and nowhere else")),
+    gate(Gate::InitialCorruptCheck, "InitialCorruptCheck", Stage::Alpha, false, Later("corruption checks")),
+    gate(Gate::LeaseCheckpoint, "LeaseCheckpoint", Stage::Alpha, false, Built),
+    gate(Gate::LeaseCheckpointPersist, "LeaseCheckpointPersist", Stage::Alpha, false,
+        NoEffect("checkpoints that were recorded are always kept, as in etcd since 3.6")),
+    gate(Gate::PriorityRequest, "PriorityRequest", Stage::Alpha, false, Later("request priorities")),
+    gate(Gate::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Later("peer connections")),
+    gate(Gate::StopGrpcServiceOnDefrag, "StopGRPCServiceOnDefrag", Stage::Alpha, false, Later("defragmentation")),
+    gate(Gate::TxnModeWriteWithSharedBuffer, "TxnModeWriteWithSharedBuffer", Stage::Beta, true,
+        NoEffect("it is a way of bbolt's transactions, which Keelstone does not have")),
 ];
 
 /// Why a list of gates is refused; texts are etcd's.
@@ -121,11 +134,24 @@ impl FeatureGates {
         self.set.get(spec.name).copied().unwrap_or(spec.default)
     }
 
+    /// Gates that are off their default.
+    fn changed(&self) -> impl Iterator<Item = &'static GateSpec> + '_ {
+        GATES.iter().filter(|spec| self.enabled(spec.gate) != spec.default)
+    }
+
     /// Gates that are off their default although they are not built, with what they belong to.
     pub fn not_built(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
-        GATES.iter().filter_map(|spec| match spec.later {
-            Some(later) if self.enabled(spec.gate) != spec.default => Some((spec.name, later)),
-            _ => None,
+        self.changed().filter_map(|spec| match spec.state {
+            Later(feature) => Some((spec.name, feature)),
+            Built | NoEffect(_) => None,
+        })
+    }
+
+    /// Gates that are off their default, which changes nothing, and why.
+    pub fn without_effect(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+        self.changed().filter_map(|spec| match spec.state {
+            NoEffect(why) => Some((spec.name, why)),
+            Built | Later(_) => None,
         })
     }
 }
@@ -156,9 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_that_is_not_built_is_named() {
+    fn a_gate_that_is_not_built_or_changes_nothing_is_named() {
         let gates = parsed("FastLeaseKeepAlive=false,InitialCorruptCheck=true").unwrap();
         assert_eq!(gates.not_built().collect::<Vec<_>>(), [("InitialCorruptCheck", "corruption checks")]);
+        assert_eq!(gates.without_effect().map(|(name, _)| name).collect::<Vec<_>>(), ["FastLeaseKeepAlive"]);
         assert_eq!(gates.to_string(), "FastLeaseKeepAlive=false,InitialCorruptCheck=true");
     }
 

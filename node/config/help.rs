@@ -1,6 +1,6 @@
 //! The help text, made from the table.
 
-use super::gates::{GATES, Stage};
+use super::gates::{GATES, GateState, Stage};
 use super::table::{FLAGS, Section, State};
 use std::fmt::Write;
 
@@ -57,7 +57,11 @@ fn write_section(out: &mut String, section: Section, title: &str) -> std::fmt::R
                     Stage::Alpha => "alpha",
                     Stage::Beta => "beta",
                 };
-                let later = if gate.later.is_some() { ", not built yet" } else { "" };
+                let later = match gate.state {
+                    GateState::Built => "",
+                    GateState::Later(_) => ", not built yet",
+                    GateState::NoEffect(_) => ", without effect",
+                };
                 writeln!(out, "      {} ({stage}, default {}{later})", gate.name, gate.default)?;
             }
             writeln!(out, "      AllAlpha, AllBeta (all gates of that stage that are not named)")?;

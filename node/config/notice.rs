@@ -25,9 +25,9 @@ pub enum Notice {
         given: &'static str,
         instead: String,
     },
-    /// A flag that Keelstone reads but that changes nothing.
+    /// A flag, or a gate, that Keelstone reads but that changes nothing.
     NoEffect {
-        flag: &'static str,
+        flag: String,
         why: &'static str,
     },
     /// A flag that etcd takes and drops.

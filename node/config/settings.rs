@@ -63,8 +63,7 @@ pub struct Raft {
     pub heartbeat_interval: Duration,
     /// As given; etcd counts it in whole heartbeats, see [`Raft::election_timeout`].
     pub election_timeout_given: Duration,
-    /// etcd: a member that starts skips all but one of its first election ticks, so that a cluster with a long
-    /// timeout elects quickly.
+    /// Off: a member that starts with others leaves them a whole election timeout to be heard from before it stands.
     pub initial_election_tick_advance: bool,
     pub pre_vote: bool,
     /// Committed entries after which the log may be cut.
@@ -84,14 +83,11 @@ impl Raft {
         self.heartbeat_interval * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
-    /// How long a request may take before it is given up: 5 s and two elections (etcd `ReqTimeout`).
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(5) + 2 * self.election_timeout()
-    }
-
-    /// How long to try to reach a peer (etcd `PeerDialTimeout`).
-    pub fn peer_dial_timeout(&self) -> Duration {
-        Duration::from_secs(1) + self.election_timeout()
+    /// How long a peer connection may be idle before it is pinged, and the answer be on its way: an election timeout,
+    /// but never so long that both together exceed the limits for reading and writing.
+    pub fn peer_silence(&self) -> Duration {
+        let limit = self.peer_read_timeout.min(self.peer_write_timeout);
+        self.election_timeout().min(limit / 2)
     }
 }
 
@@ -102,9 +98,6 @@ pub struct Storage {
     pub quota_bytes: Option<u64>,
     /// Log segments to keep at least; zero keeps all (etcd's word: "0 is unlimited").
     pub max_wals: u64,
-    /// etcd's commit rhythm of bbolt. Keelstone commits per apply batch, so that these change nothing.
-    pub backend_batch_interval: Duration,
-    pub backend_batch_limit: i64,
 }
 
 /// Bounds of requests.
@@ -125,8 +118,6 @@ impl Limits {
 /// Pings on client connections.
 #[derive(Clone, Debug)]
 pub struct GrpcKeepalive {
-    /// A client that pings more often is sent away ("too_many_pings"); none: no rule.
-    pub client_min_interval: Option<Duration>,
     /// When to ping a silent client, and how long to wait for its answer; none: never.
     pub server_ping: Option<ServerPing>,
 }
@@ -140,9 +131,9 @@ pub struct ServerPing {
 /// How compaction spreads its work.
 #[derive(Clone, Debug)]
 pub struct Compaction {
-    /// Revisions removed in one slice.
+    /// Revisions that one slice looks at.
     pub batch_limit: usize,
-    /// Pause between slices.
+    /// Pause after every so many. None by default, where etcd pauses for 10 ms: our slices give way to all that waits.
     pub sleep_interval: Duration,
 }
 
@@ -191,21 +182,11 @@ impl Default for Log {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricsDetail {
-    Basic,
-    /// With histograms of the time of each gRPC call.
-    Extensive,
-}
-
 /// What the operator wants to see.
 #[derive(Clone, Debug)]
 pub struct Observe {
-    pub metrics: MetricsDetail,
     /// A slower apply is logged.
     pub warn_apply_duration: Duration,
     /// A slower unary request is logged.
     pub warn_unary_request_duration: Duration,
-    /// `--enable-grpc-gateway`; the JSON gateway is not built yet, so nothing reads it.
-    pub grpc_gateway: bool,
 }

@@ -69,6 +69,82 @@ fn rows_of_the_table_are_sound() {
     }
 }
 
+/// A value that is not the flag's default, and that goes with the defaults of all others.
+fn another_value(flag: &Flag) -> String {
+    match (flag.name, flag.default_value()) {
+        ("election-timeout", _) => "700".to_owned(),
+        ("log-level", _) => "debug".to_owned(),
+        ("log-format", _) => "console".to_owned(),
+        ("auto-compaction-mode", _) => "revision".to_owned(),
+        ("initial-cluster-state", _) => "existing".to_owned(),
+        ("v2-deprecation", _) => "gone".to_owned(),
+        ("tls-min-version" | "tls-max-version", _) => "TLS1.3".to_owned(),
+        ("feature-gates", _) => "LeaseCheckpoint=true".to_owned(),
+        (_, kind::Value::Bool(default)) => (!default).to_string(),
+        (_, kind::Value::Duration(_)) => "77s".to_owned(),
+        (_, kind::Value::Urls(_)) => "http://127.0.0.1:7".to_owned(),
+        _ => "7".to_owned(),
+    }
+}
+
+/// Flags that are used up while settings are loaded, each with the test that shows it.
+const USED_WHILE_LOADING: [(&str, &str); 4] = [
+    ("config-file", "a_file_beats_flags_and_environment"),
+    ("version", "tests/cli: the_version_has_etcds_four_lines"),
+    ("discovery-fallback", "tests/cli: a_refused_command_line_says_why_and_ends_as_etcd_does"),
+    ("logger", "tests/cli: a_refused_command_line_says_why_and_ends_as_etcd_does"),
+];
+
+/// Flags whose settings mean nothing here: what etcd itself drops, what tunes a part that Keelstone does not have, and
+/// what asks for what is there anyway. A flag that waits to be built is none of these.
+const WITHOUT_EFFECT: [&str; 7] = [
+    "max-snapshots",
+    "v2-deprecation",
+    "backend-bbolt-freelist-type",
+    "backend-batch-interval",
+    "backend-batch-limit",
+    "enable-grpc-gateway",
+    "metrics",
+];
+
+/// Whether somebody reads the settings is seen to in `tests/tidy`.
+#[test]
+fn a_flag_that_is_set_changes_the_settings_or_is_refused_or_named_in_the_log() {
+    let defaults = format!("{:?}", settings(&[], &[], ""));
+    for name in WITHOUT_EFFECT {
+        assert!(matches!(Flag::find(name).map(|flag| flag.state), Some(State::NoEffect(_))), "--{name}");
+    }
+    for flag in FLAGS.iter().filter(|flag| flag.section != table::Section::FileOnly) {
+        let mut args = vec![format!("--{}={}", flag.name, another_value(flag))];
+        if flag.name == "listen-client-urls" {
+            args.push("--advertise-client-urls=http://localhost:2379".to_owned());
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let (result, report) = loaded(&args, &[], "");
+        let is_named =
+            |name: &str| report.notices.iter().any(|notice| format!("{notice:?}").contains(&format!("{name:?}")));
+        match flag.state {
+            State::Built if USED_WHILE_LOADING.iter().any(|(name, _)| *name == flag.name) => {
+                let is_started = matches!(&result, Ok(Loaded::Run(settings)) if format!("{settings:?}") == defaults);
+                assert!(!is_started, "--{} changed nothing", flag.name);
+            }
+            State::Built => {
+                let Ok(Loaded::Run(settings)) = result else { panic!("{args:?}: {result:?}") };
+                assert_ne!(format!("{settings:?}"), defaults, "--{} changed nothing", flag.name);
+            }
+            // Some are refused by a rule of etcd's before.
+            State::Later(_) => assert!(result.is_err(), "{args:?} is taken"),
+            State::NoEffect(_) => {
+                assert!(result.is_ok() && is_named(flag.name), "{args:?}: {result:?}");
+                assert!(WITHOUT_EFFECT.contains(&flag.name), "--{}", flag.name);
+            }
+            State::Ignored | State::Alias(_) | State::SetsGate(_) => {
+                assert!(result.is_err() || is_named(flag.name), "{args:?}: {result:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn defaults_are_etcds() {
     let settings = settings(&[], &[], "");
@@ -76,12 +152,11 @@ fn defaults_are_etcds() {
     assert_eq!(settings.bootstrap.initial_cluster, "default=http://localhost:2380");
     assert_eq!(settings.urls.listen_client[0].address().to_string(), "127.0.0.1:2379");
     assert_eq!(settings.raft.election_timeout(), Duration::from_secs(1));
-    assert_eq!(settings.raft.request_timeout(), Duration::from_secs(7));
     assert_eq!(settings.storage.quota_bytes, Some(2_147_483_648));
     assert_eq!(settings.limits.max_message_bytes(), 2_097_152);
     assert_eq!(settings.limits.max_concurrent_streams, u32::MAX);
     assert_eq!(settings.watch.progress_notify_interval, Duration::from_secs(600));
-    assert_eq!((settings.compaction.batch_limit, settings.compaction.sleep_interval.as_millis()), (1000, 10));
+    assert_eq!((settings.compaction.batch_limit, settings.compaction.sleep_interval), (1000, Duration::ZERO));
     assert_eq!(settings.observe.warn_unary_request_duration, Duration::from_millis(300));
     let ping = settings.keepalive.server_ping.unwrap();
     assert_eq!((ping.interval.as_secs(), ping.timeout.as_secs()), (7200, 20));
@@ -108,6 +183,16 @@ fn a_listener_without_an_address_is_advertised_by_the_machines() {
 fn an_election_timeout_counts_in_whole_heartbeats() {
     let settings = settings(&["--heartbeat-interval=300", "--election-timeout=2000"], &[], "");
     assert_eq!(settings.raft.election_timeout(), Duration::from_millis(1800));
+}
+
+#[test]
+fn a_peer_is_silent_for_an_election_timeout_at_most_and_never_beyond_the_limits() {
+    let silence = |args: &[&str]| settings(args, &[], "").raft.peer_silence();
+    assert_eq!(silence(&[]), Duration::from_secs(1));
+    assert_eq!(silence(&["--election-timeout=20000"]), Duration::from_millis(2500));
+    assert_eq!(silence(&["--election-timeout=20000", "--raft-read-timeout=10s"]), Duration::from_millis(2500));
+    let both = ["--election-timeout=20000", "--raft-read-timeout=10s", "--raft-write-timeout=1h"];
+    assert_eq!(silence(&both), Duration::from_secs(5));
 }
 
 #[test]
@@ -149,17 +234,22 @@ fn the_log_of_an_error_is_the_one_asked_for() {
 
 #[test]
 fn older_names_and_flags_without_effect_are_noted() {
-    let args = ["--experimental-max-learners=2", "--max-snapshots=1", "--v2-deprecation=gone", "--snapshot"];
+    let gates = "--feature-gates=TxnModeWriteWithSharedBuffer=false,LeaseCheckpoint=true";
+    let args =
+        ["--experimental-compaction-batch-limit=2", "--max-snapshots=1", "--v2-deprecation=gone", "--snapshot", gates];
     let (result, report) = loaded(&args, &[], "");
     assert!(result.is_ok());
     let notices = report.notices;
-    assert!(
-        notices
-            .contains(&Notice::OlderName { given: "experimental-max-learners", instead: "--max-learners".to_owned() })
-    );
+    let (given, instead) = ("experimental-compaction-batch-limit", "--compaction-batch-limit".to_owned());
+    assert!(notices.contains(&Notice::OlderName { given, instead }));
     assert!(notices.contains(&Notice::IgnoredByEtcd { flag: "snapshot" }));
     assert_eq!(notices.iter().filter(|notice| matches!(notice, Notice::Deprecated { .. })).count(), 2);
-    assert_eq!(notices.iter().filter(|notice| matches!(notice, Notice::NoEffect { .. })).count(), 2);
+    let without_effect = notices.iter().filter_map(|notice| match notice {
+        Notice::NoEffect { flag, .. } => Some(flag.as_str()),
+        _ => None,
+    });
+    let wanted = ["max-snapshots", "v2-deprecation", "feature-gates TxnModeWriteWithSharedBuffer"];
+    assert_eq!(without_effect.collect::<Vec<_>>(), wanted);
 }
 
 #[test]

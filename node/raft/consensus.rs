@@ -41,6 +41,9 @@ pub struct Limits {
     pub snapshot_catchup_entries: u64,
     pub snapshot_timeout: Duration,
     pub pre_vote: bool,
+    /// If not, a member that starts stands for election only after a whole timeout (etcd's
+    /// `--initial-election-tick-advance=false`). One that is alone stands at once in any case, as in etcd.
+    pub stands_at_once: bool,
 }
 
 /// What [`Consensus::start`] connects.
@@ -225,6 +228,10 @@ impl Consensus {
         tasks.spawn(propose::run(consensus.clone(), proposal_queue));
         tasks.spawn(read_index::run(consensus.clone(), read_queue));
         tasks.spawn(consensus.clone().follow_leadership(leader_known));
+        if !parts.limits.stands_at_once {
+            consensus.inner.raft.runtime_config().elect(false);
+            tasks.spawn(consensus.clone().stand_later());
+        }
         consensus.inner.raft.run();
         if consensus.is_single_voter() {
             // Nobody else can lead: there is nothing to wait for.
@@ -263,6 +270,14 @@ impl Consensus {
     /// # Errors
     /// `Refused` is the answer of apply. After a `Timeout…` the request may still be applied.
     pub async fn propose(&self, mut request: InternalRaftRequest) -> Result<Reply, RequestError> {
+        self.propose_kept(&mut request).await
+    }
+
+    /// As [`Self::propose`], for a caller that looks at the request afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::propose`].
+    pub async fn propose_kept(&self, request: &mut InternalRaftRequest) -> Result<Reply, RequestError> {
         if self.apply_gap() > MAX_APPLY_GAP {
             return Err(RequestError::TooManyRequests);
         }
@@ -473,6 +488,30 @@ impl Consensus {
             // Nobody publishes any more, which must not become a loop that never waits.
             tokio::time::sleep(self.inner.timing.heartbeat).await;
         }
+    }
+
+    /// Leaves the others an election timeout to be heard from. In the order of their ids, for members that started
+    /// together must not all stand at once.
+    async fn stand_later(self) {
+        let mut metrics = self.inner.raft.metrics();
+        // Before the core has read its log there are none.
+        let voters = loop {
+            let voters: Vec<u64> = self.metrics().membership_config.membership().voter_ids().collect();
+            if !voters.is_empty() {
+                break voters;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        };
+        if voters.len() > 1 {
+            let Timing { heartbeat, election, .. } = self.inner.timing;
+            let ticks = election.as_millis() / heartbeat.as_millis().max(1);
+            tracing::info!("election-ticks" = ticks, "skipping initial election tick advance");
+            let rank = voters.iter().filter(|&&id| id < self.member_id().0).count();
+            tokio::time::sleep(election + election * (rank as u32) / (voters.len() as u32)).await;
+        }
+        self.inner.raft.runtime_config().elect(true);
     }
 
     /// Publishes who leads, and tells the lessor when this member begins or ceases to.

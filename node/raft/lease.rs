@@ -48,7 +48,7 @@ impl Consensus {
     pub async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<LeaseAnswer, RequestError> {
         self.ask_lease(|consensus| async move {
             if consensus.is_leader() {
-                return lease_found(consensus.leader_lease_time_to_live(id, keys));
+                return lease_found(consensus.leader_lease_time_to_live(id, keys).await);
             }
             let mut client = consensus.leader_client().await?;
             let mut request = Request::new(LeaseTimeToLiveRequest { id: id.0, keys });
@@ -116,10 +116,13 @@ impl Consensus {
             return not_leader;
         }
         let deadline = tokio::time::Instant::now() + self.request_timeout();
+        let mut knows_all = false;
         while tokio::time::Instant::now() < deadline {
             match self.lessor().renew(id, self.now()) {
                 Renewal::Renewed { ttl_secs } => return LeaseRenewResponse { ttl: ttl_secs, ..Default::default() },
-                Renewal::NotFound => return LeaseRenewResponse { not_found: true, ..Default::default() },
+                Renewal::NotFound if knows_all => return LeaseRenewResponse { not_found: true, ..Default::default() },
+                Renewal::NotFound if self.await_all_committed().await.is_none() => return not_leader,
+                Renewal::NotFound => knows_all = true,
                 Renewal::NotPrimary => return not_leader,
                 Renewal::Expired(revoked) => {
                     // It ends by being dropped, when the lease is gone or the leadership.
@@ -137,11 +140,26 @@ impl Consensus {
         not_leader
     }
 
-    pub(super) fn leader_lease_time_to_live(&self, id: LeaseId, keys: bool) -> LeaseTimeToLiveResponse {
+    /// A grant that another member has applied, and answered, may not be applied here yet: before a lease is said not to
+    /// be there, all that was committed when it was asked for has to be applied. None if this member does not lead.
+    async fn await_all_committed(&self) -> Option<()> {
+        let index = self.leader_read_index().await?;
+        self.await_applied(index).await.ok()
+    }
+
+    pub(super) async fn leader_lease_time_to_live(&self, id: LeaseId, keys: bool) -> LeaseTimeToLiveResponse {
+        let not_leader = LeaseTimeToLiveResponse { not_leader: true, ..Default::default() };
         if !self.leads() {
-            return LeaseTimeToLiveResponse { not_leader: true, ..Default::default() };
+            return not_leader;
         }
-        match self.lessor().time_to_live(id, self.now(), keys) {
+        let mut time = self.lessor().time_to_live(id, self.now(), keys);
+        if time.is_none() {
+            if self.await_all_committed().await.is_none() {
+                return not_leader;
+            }
+            time = self.lessor().time_to_live(id, self.now(), keys);
+        }
+        match time {
             None => LeaseTimeToLiveResponse { not_found: true, ..Default::default() },
             Some(time) => LeaseTimeToLiveResponse {
                 ttl: time.remaining_secs,

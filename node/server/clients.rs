@@ -51,6 +51,8 @@ impl Clients {
                 max_request_bytes: settings.limits.max_request_bytes,
                 max_txn_ops: settings.limits.max_txn_ops,
                 quota_bytes,
+                warn_apply_after: settings.observe.warn_apply_duration,
+                warn_unary_after: settings.observe.warn_unary_request_duration,
             },
             threads: node.threads.clone(),
             random_lease_id: Box::new(|| LeaseId(rand::random_range(1..=i64::MAX))),

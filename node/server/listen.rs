@@ -73,7 +73,7 @@ pub async fn serve_peers(
             () = stopped(&mut stop) => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok(stream) => {
+                Ok((stream, _from)) => {
                     let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
                     connections.spawn(async move {
                         // Peers come and go with their processes.

@@ -148,7 +148,11 @@ impl Node {
     ) -> anyhow::Result<Node> {
         let World { disk, clock, threads, dial, cache_bytes, observer, .. } = world;
         let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
-        let timing = Timing { heartbeat: settings.raft.heartbeat_interval, election: settings.raft.election_timeout() };
+        let timing = Timing {
+            heartbeat: settings.raft.heartbeat_interval,
+            election: settings.raft.election_timeout(),
+            silence: settings.raft.peer_silence(),
+        };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
         let applier = Applier::open(apply::Parts {
             storage,
@@ -168,7 +172,12 @@ impl Node {
         let state_failed = Arc::clone(&end_process);
         let worker = Worker::start(apply::Start {
             applier,
-            settings: apply::Settings { slice_rows: settings.compaction.batch_limit.max(1), ..Default::default() },
+            settings: apply::Settings {
+                slice_rows: settings.compaction.batch_limit.max(1),
+                compaction_rest: settings.compaction.sleep_interval,
+                warn_after: settings.observe.warn_apply_duration,
+                ..Default::default()
+            },
             log_synced: wal.synced(),
             waiters: Arc::clone(&waiters),
             metrics: registers.apply.clone(),
@@ -190,6 +199,7 @@ impl Node {
                 snapshot_catchup_entries: settings.raft.snapshot_catchup_entries,
                 snapshot_timeout: SNAPSHOT_TIMEOUT,
                 pre_vote: settings.raft.pre_vote,
+                stands_at_once: settings.raft.initial_election_tick_advance,
             },
             clock: Arc::clone(&clock),
             wal: wal.clone(),
@@ -232,7 +242,7 @@ impl Node {
         for (url, listener) in listeners.peer {
             tracing::info!(address = %url, "serving peer traffic");
             let service = PeerService::new(self.consensus.clone());
-            let ping = self.consensus.timing().election;
+            let ping = self.consensus.timing().silence;
             background.spawn(listen::serve_peers(listener, service, ping, stopping.clone()));
         }
         let (consensus, published) = (self.consensus.clone(), self.published.clone());

@@ -22,16 +22,17 @@ impl Registers {
     /// Two parts use one name.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = metrics::registry()?;
+        let apply = apply::Metrics::register(&registry)?;
         Ok(Self {
             wal: wal::Metrics::register(&registry)?,
             storage: storage::Metrics::register(&registry)?,
             mvcc: mvcc::Metrics::register(&registry)?,
-            apply: apply::Metrics::register(&registry)?,
             lease: lease::Metrics::register(&registry)?,
             alarm: alarm::Metrics::register(&registry)?,
             cluster: cluster::Metrics::register(&registry)?,
             watch: watch::Metrics::register(&registry)?,
-            api: api::Metrics::register(&registry)?,
+            api: api::Metrics::register(&registry, apply.slow_applies())?,
+            apply,
             registry,
         })
     }

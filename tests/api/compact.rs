@@ -4,9 +4,12 @@ use crate::{Case, check_alone, refused, revision, since};
 use bytes::Bytes;
 use keelstone_harness::proto::etcdserverpb::{CompactionRequest, RangeRequest, WatchCreateRequest};
 use keelstone_harness::proto::mvccpb::event::EventType;
+use keelstone_harness::wait;
+use std::time::Duration;
 use tonic::Code;
 
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
+const LIMIT: Duration = Duration::from_secs(30);
 const FUTURE: &str = "etcdserver: mvcc: required revision is a future revision";
 
 async fn compact(case: &Case, at: i64, physical: bool) -> Result<i64, tonic::Status> {
@@ -141,6 +144,26 @@ async fn the_hash_names_the_compacted_revision() {
         assert_ne!(after.hash, before.hash);
         refused(case.client.hash_kv(2).await, Code::OutOfRange, COMPACTED);
         refused(case.client.hash_kv(5).await, Code::OutOfRange, FUTURE);
+    })
+    .await;
+}
+
+/// With an hour between its batches a compaction does not end; all else goes on.
+#[tokio::test]
+async fn a_compaction_rests_between_batches_as_long_as_it_is_told() {
+    let flags = ["--compaction-batch-limit=5", "--compaction-sleep-interval=1h"];
+    check_alone(&flags, async |case| {
+        for value in 0..20 {
+            case.put("k", &value.to_string()).await;
+        }
+        let patient = case.client.with_deadline(Duration::from_secs(2));
+        let physical = CompactionRequest { revision: 15, physical: true };
+        let answer = patient.compact(physical).await.expect_err("it rests after its first batch");
+        assert!(matches!(answer.code(), Code::DeadlineExceeded | Code::Cancelled), "{answer:?}");
+        // On a slow machine the client may have given up before the compaction began.
+        let begun = || async { value_at(case, "k", 14).await.err() };
+        refused::<()>(Err(wait::until("the compaction to begin", LIMIT, begun).await), Code::OutOfRange, COMPACTED);
+        assert_eq!(case.put("k", "last").await, 22);
     })
     .await;
 }

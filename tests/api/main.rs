@@ -11,6 +11,7 @@ mod metrics;
 mod put;
 mod range;
 mod range_stream;
+mod slow;
 mod txn;
 mod txn_refused;
 mod watch;

@@ -4,8 +4,11 @@
 mod cases;
 mod process;
 
+use keelstone_harness::free_port;
 use process::{Ended, Program};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -23,10 +26,13 @@ fn ours() -> Program {
     programs().remove(0)
 }
 
+/// The start is over. etcd says "ready to serve client requests" before: until a little after it does not catch signals,
+/// and one ends it without a word.
+const STARTED: &str = "successfully notified init daemon";
+
 /// A member on free ports, with a name so that no warning is due.
 fn member_args(dir: &std::path::Path) -> Vec<String> {
-    let [client, peer] = process::free_ports();
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+    let [client, peer] = [(); 2].map(|()| format!("http://127.0.0.1:{}", free_port()));
     [
         ("name", "m1"),
         ("data-dir", dir.join("data").to_str().unwrap()),
@@ -137,7 +143,7 @@ fn a_signal_ends_the_server_by_the_same_signal() {
         {
             let dir = tempfile::tempdir().unwrap();
             let mut server = program.start(dir.path(), &member_args(dir.path()), &[]);
-            server.wait_for("ready to serve client requests");
+            server.wait_for(STARTED);
             server.signal(signal);
             let ended = server.wait();
             assert_eq!(ended.status.signal(), Some(number), "{} {ended:?}", program.name);
@@ -154,7 +160,7 @@ fn every_line_of_a_start_is_json_with_etcds_keys_and_none_is_an_error() {
         let mut args = member_args(dir.path());
         args.push("--log-level=debug".to_owned());
         let mut server = program.start(dir.path(), &args, &[]);
-        server.wait_for("ready to serve client requests");
+        server.wait_for(STARTED);
         server.signal(rustix::process::Signal::TERM);
         let ended = server.wait();
         let mut messages = Vec::new();
@@ -204,7 +210,7 @@ fn systemd_is_told_once_the_server_is_ready() {
         let mut buffer = [0; 64];
         let length = socket.recv(&mut buffer).unwrap();
         assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap().trim(), "READY=1", "{}", program.name);
-        server.wait_for("successfully notified init daemon");
+        server.wait_for(STARTED);
         server.signal(rustix::process::Signal::TERM);
         server.wait();
     }
@@ -223,7 +229,7 @@ fn variables_and_a_file_configure_as_flags_do() {
         let mut env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         env.push(("ETCD_UNSUPPORTED_ARCH", "amd64"));
         let mut server = program.start::<&str>(dir.path(), &[], &env);
-        server.wait_for("ready to serve client requests");
+        server.wait_for(STARTED);
         server.signal(rustix::process::Signal::TERM);
         let ended = server.wait();
         assert!(ended.stderr.contains("recognized and used environment variable"), "{}", program.name);
@@ -233,7 +239,7 @@ fn variables_and_a_file_configure_as_flags_do() {
         std::fs::write(dir.path().join("c.yml"), file + "unknown-key: 1\n").unwrap();
         let args = ["--config-file=c.yml".to_owned(), "--name=ignored".to_owned()];
         let mut server = program.start(dir.path(), &args, &[("ETCD_NAME", "ignored too")]);
-        server.wait_for("ready to serve client requests");
+        server.wait_for(STARTED);
         server.signal(rustix::process::Signal::TERM);
         assert!(server.wait().stderr.contains("loaded server configuration, other configuration command line flags"));
     }
@@ -242,9 +248,31 @@ fn variables_and_a_file_configure_as_flags_do() {
 #[test]
 fn older_names_warn_and_work() {
     let dir = tempfile::tempdir().unwrap();
-    let args =
-        ["--experimental-initial-corrupt-check=false", "--experimental-max-learners=0x2", "--election-timeout=0"];
+    let args = [
+        "--experimental-initial-corrupt-check=false",
+        "--experimental-compaction-batch-limit=0x2",
+        "--election-timeout=0",
+    ];
     let ended = ours().run(dir.path(), &args, &[]);
     let errors = said(&ended);
     assert!(errors.iter().any(|error| error == "--election-timeout must be >0 (set to 0ms)"), "{errors:?}");
+}
+
+/// The connection is one of HTTP/2 whose other end does not answer pings. With this election timeout alone it would be
+/// given up after 100 s.
+#[test]
+fn a_peer_connection_that_is_silent_for_the_read_timeout_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = member_args(dir.path());
+    args.extend(["--election-timeout=50000", "--raft-read-timeout=5s", "--raft-write-timeout=1m"].map(str::to_owned));
+    let peer = args.iter().find_map(|arg| arg.strip_prefix("--listen-peer-urls=http://")).unwrap().to_owned();
+    let mut server = ours().start(dir.path(), &args, &[]);
+    server.wait_for(STARTED);
+    let mut connection = TcpStream::connect(peer).unwrap();
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    connection.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &empty_settings[..]].concat()).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut said = Vec::new();
+    connection.read_to_end(&mut said).expect("the end, long before the deadline");
+    assert!(!said.is_empty(), "it was a connection of HTTP/2");
 }

@@ -1,7 +1,6 @@
 //! Running a server and reading what it says.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -126,10 +125,4 @@ impl Drop for Running {
             self.child.wait().expect("a killed child ends");
         }
     }
-}
-
-/// Ports that nobody listened on a moment ago.
-pub fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }

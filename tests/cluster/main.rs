@@ -8,6 +8,7 @@ mod failover;
 mod isolation;
 mod pause;
 mod random_faults;
+mod start;
 mod stop;
 
 use keelstone_harness::history::{Action, Outcome};

@@ -3,7 +3,7 @@
 use crate::host::{HostId, HostTime};
 use crate::network::{End, Network};
 use bytes::{Buf, Bytes};
-use keelstone::net::{Connecting, Connection, Dial, Listen};
+use keelstone::net::{Accepting, Connecting, Connection, Dial, Listen};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -139,13 +139,13 @@ pub struct SimulatedListener {
 }
 
 impl Listen for SimulatedListener {
-    fn accept(&mut self) -> Connecting<'_> {
+    fn accept(&mut self) -> Accepting<'_> {
         Box::pin(async move {
             let mut timer = None;
             poll_fn(|cx| {
                 loop {
                     match self.network.accept(&self.address, self.time, cx.waker()) {
-                        Ok(endpoint) => return Poll::Ready(Ok(Box::new(endpoint) as Connection)),
+                        Ok(endpoint) => return Poll::Ready(Ok((Box::new(endpoint) as Connection, None))),
                         Err(None) => return Poll::Pending,
                         Err(Some(at)) => {
                             if !poll_until(&mut timer, self.time, at, cx) {
@@ -171,7 +171,7 @@ pub struct SimulatedDial {
 const SYN_RETRY: Duration = Duration::from_secs(1);
 
 impl Dial for SimulatedDial {
-    fn dial(&self, authority: &str) -> Connecting<'static> {
+    fn dial(&self, authority: &str) -> Connecting {
         let (network, host, time, authority) = (self.network.clone(), self.host, self.time, authority.to_owned());
         Box::pin(async move {
             tokio::time::sleep(network.round_trip()).await;

@@ -72,6 +72,16 @@ const SHORTCUTS: &[&str] = &[".unwrap()", "todo!", "unimplemented!", "dbg!(", "#
 
 const MAX_LINES: usize = 700;
 
+/// Where settings are declared, and what does not count as reading one: making it, and printing it.
+const SETTINGS: &str = "node/config/settings.rs";
+const NO_READERS: &[&str] = &["node/config/", "node/cli/start_line.rs"];
+
+/// Settings that nobody reads.
+const UNREAD: &[(&str, &str)] = &[
+    // Printed at the start, as in etcd; any other value is refused until members can be changed.
+    ("Raft", "max_learners"),
+];
+
 /// Fails with all that was found.
 fn check(found: &[String]) {
     assert!(found.is_empty(), "{} places against STYLE.md:\n{}", found.len(), found.join("\n"));
@@ -185,6 +195,42 @@ fn messages_stay_above_the_state_but_for_the_pair() {
             }
         }
     }
+    check(&found);
+}
+
+/// The fields of a file's structs, each with the struct.
+fn fields(code: &str) -> Vec<(&str, &str)> {
+    let mut fields = Vec::new();
+    let mut owner = "";
+    for line in code.lines() {
+        if let Some(name) = line.strip_prefix("pub struct ") {
+            owner = first_word(name);
+        } else if let Some((name, _)) = line.strip_prefix("    pub ").and_then(|field| field.split_once(": ")) {
+            fields.push((owner, name));
+        }
+    }
+    fields
+}
+
+/// A flag that is read by nobody is ignored without a word. Told by names, so that two settings of one name hide each other.
+#[test]
+fn every_setting_is_read_by_somebody() {
+    let sources = source::read(&["node"]);
+    let settings = sources.iter().find(|source| source.path == SETTINGS).expect("the file of settings");
+    let is_reader = |source: &&Source| !source.is_test && !NO_READERS.iter().any(|path| source.path.starts_with(path));
+    let is_read = |field: &str| {
+        let access = format!(".{field}");
+        let reads =
+            |source: &Source| places(&source.code, &access).any(|at| first_word(&source.code[at + 1..]) == field);
+        // Methods of the settings read for others.
+        reads(settings) || sources.iter().filter(is_reader).any(reads)
+    };
+    let fields = fields(&settings.code);
+    assert!(fields.contains(&("Compaction", "batch_limit")), "fields are found: {fields:?}");
+    let unread = fields.into_iter().filter(|(_, field)| !is_read(field)).collect::<BTreeSet<_>>();
+    let known = UNREAD.iter().copied().collect::<BTreeSet<_>>();
+    let found: Vec<String> =
+        unread.symmetric_difference(&known).map(|(of, field)| format!("{SETTINGS}: {of}::{field}")).collect();
     check(&found);
 }
 

@@ -51,6 +51,8 @@ pub enum Purpose {
 pub struct Timing {
     pub heartbeat: Duration,
     pub election: Duration,
+    /// When an idle connection is pinged at the latest, and how long the answer may take.
+    pub silence: Duration,
 }
 
 pub type Client = PeerClient<InterceptedService<Channel, Introduce>>;
@@ -153,19 +155,18 @@ impl PeerClients {
         {
             return Ok(channel.clone());
         }
-        let Timing { heartbeat, election } = self.shared.timing;
+        let Timing { heartbeat, election, silence } = self.shared.timing;
         let mut endpoints = Vec::new();
         for url in urls {
             let endpoint = Endpoint::from_shared(url.clone())
                 .map_err(|error| Status::unavailable(format!("peer URL {url}: {error}")))?;
-            // A peer that went away without a word (a cut cable, a stopped process) is noticed within an
-            // election timeout by unanswered pings.
+            // A peer that went away without a word (a cut cable, a stopped process) is noticed by unanswered pings.
             endpoints.push(
                 endpoint
                     .connect_timeout(election)
                     .tcp_nodelay(true)
-                    .http2_keep_alive_interval(heartbeat.max(Duration::from_millis(50)) * 2)
-                    .keep_alive_timeout(election)
+                    .http2_keep_alive_interval(silence.min(heartbeat.max(Duration::from_millis(50)) * 2))
+                    .keep_alive_timeout(silence)
                     .keep_alive_while_idle(true)
                     .initial_stream_window_size(WINDOW_BYTES)
                     .initial_connection_window_size(WINDOW_BYTES),
@@ -366,5 +367,30 @@ impl PeerNetwork {
         request.set_timeout(option.hard_ttl());
         let response = client.vote(request).await.map_err(|status| failed(&status))?;
         convert::vote_response_from_proto(&response.into_inner()).map_err(|status| failed(&status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ClusterId;
+    use keelstone_proto::internal::PeerInfoRequest;
+    use tokio::net::TcpListener;
+
+    /// The election timeout is far beyond the deadline.
+    #[tokio::test]
+    async fn a_connection_to_a_silent_peer_is_given_up_long_before_an_election_timeout() {
+        let mute = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let urls = [format!("http://{}", mute.local_addr().expect("bound"))];
+        let timing = Timing {
+            heartbeat: Duration::from_secs(100),
+            election: Duration::from_secs(1000),
+            silence: Duration::from_millis(50),
+        };
+        let peers =
+            PeerClients::new(Identity { cluster: ClusterId(1), member: MemberId(1) }, timing, None, Threads::Own);
+        let mut client = peers.client(MemberId(2), &urls, Purpose::Forward).expect("a usable URL");
+        let answer = tokio::time::timeout(Duration::from_secs(60), client.info(PeerInfoRequest {})).await;
+        assert!(answer.expect("it ends by itself").is_err());
     }
 }

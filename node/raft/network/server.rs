@@ -153,7 +153,7 @@ impl Peer for PeerService {
     ) -> Result<Response<internal::LeaseTimeToLiveResponse>, Status> {
         self.caller(request.metadata())?;
         let asked = request.get_ref();
-        Ok(Response::new(self.consensus.leader_lease_time_to_live(LeaseId(asked.id), asked.keys)))
+        Ok(Response::new(self.consensus.leader_lease_time_to_live(LeaseId(asked.id), asked.keys).await))
     }
 
     async fn info(

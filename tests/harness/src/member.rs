@@ -6,9 +6,11 @@ use crate::{Client, Server, janitor, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const READY_TEXT: &str = "ready to serve client requests";
+/// With both lines a start is over: etcd writes them in any order, and does not catch signals before the second.
+const READY_TEXTS: [&str; 2] = ["ready to serve client requests", "successfully notified init daemon"];
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const EXIT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -29,6 +31,8 @@ pub struct Member {
     folder: PathBuf,
     log: ServerLog,
     process: Option<Child>,
+    /// Of its output; they end with the process.
+    readers: Vec<JoinHandle<()>>,
     /// Where the log of the current process begins.
     log_start: usize,
     /// Texts of error lines that the test provokes.
@@ -47,6 +51,7 @@ impl Member {
             log: ServerLog::new(folder.join(format!("{name}.log"))),
             folder,
             process: None,
+            readers: Vec::new(),
             log_start: 0,
             expected_errors: Vec::new(),
             paused: false,
@@ -98,12 +103,12 @@ impl Member {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         janitor::started(child.id());
-        self.log.follow(child.stdout.take().expect("stdout is a pipe"));
-        self.log.follow(child.stderr.take().expect("stderr is a pipe"));
+        self.readers.push(self.log.follow(child.stdout.take().expect("stdout is a pipe")));
+        self.readers.push(self.log.follow(child.stderr.take().expect("stderr is a pipe")));
         self.process = Some(child);
     }
 
-    /// Waits for the line with which etcd says that it serves.
+    /// Waits for the lines with which etcd says that it serves.
     pub async fn ready(&mut self) {
         self.ready_within(READY_LIMIT).await;
     }
@@ -111,12 +116,12 @@ impl Member {
     /// As [`Self::ready`]; returns how long it took from this call on.
     pub async fn ready_within(&mut self, limit: Duration) -> Duration {
         let begun = Instant::now();
-        let what = format!("{} to print {READY_TEXT:?}, see {}", self.name, self.log.file().display());
+        let what = format!("{} to print {READY_TEXTS:?}, see {}", self.name, self.log.file().display());
         wait::until_true(&what, limit, || {
             if let Some(status) = self.process.as_mut().and_then(|child| child.try_wait().expect("ask for the exit")) {
                 panic!("{} ended with {status} before it was ready:\n{}", self.name, self.log.tail(20));
             }
-            !self.log.find(self.log_start, READY_TEXT).is_empty()
+            self.has_started()
         })
         .await;
         begun.elapsed()
@@ -124,7 +129,11 @@ impl Member {
 
     /// True once the current process has printed that it serves.
     pub fn is_ready(&self) -> bool {
-        self.is_running() && !self.log.find(self.log_start, READY_TEXT).is_empty()
+        self.is_running() && self.has_started()
+    }
+
+    fn has_started(&self) -> bool {
+        READY_TEXTS.iter().all(|text| !self.log.find(self.log_start, text).is_empty())
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -133,6 +142,7 @@ impl Member {
             janitor::ended(child.id());
             child.kill().expect("send SIGKILL");
             child.wait().expect("wait for the killed process");
+            self.read_to_the_end();
             self.paused = false;
         }
     }
@@ -149,7 +159,7 @@ impl Member {
         self.paused = false;
     }
 
-    /// SIGTERM, and waits for the exit.
+    /// SIGTERM, and waits for the exit and for all that was logged.
     pub async fn terminate(&mut self) -> Exit {
         self.signal(Signal::TERM);
         self.wait_for_exit().await
@@ -167,7 +177,16 @@ impl Member {
         })
         .await;
         janitor::ended(pid);
-        Exit { status, took: begun.elapsed() }
+        let took = begun.elapsed();
+        self.read_to_the_end();
+        Exit { status, took }
+    }
+
+    /// The process has ended: what it wrote last may be on its way still.
+    fn read_to_the_end(&mut self) {
+        for reader in self.readers.drain(..) {
+            reader.join().expect("reading a log does not panic");
+        }
     }
 
     /// Starts again on the same data and waits until it serves.

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// Shared with the thread that reads the process's output. Lines of all runs of one member.
 #[derive(Debug, Clone)]
@@ -23,8 +23,9 @@ impl ServerLog {
         &self.file
     }
 
-    /// Reads `output` to its end on a thread of its own, so that the process never waits for us.
-    pub fn follow(&self, output: impl Read + Send + 'static) {
+    /// Reads `output` to its end on a thread of its own, so that the process never waits for us. All that the process
+    /// wrote is here once the thread has ended.
+    pub fn follow(&self, output: impl Read + Send + 'static) -> JoinHandle<()> {
         let (lines, path) = (self.lines.clone(), self.file.clone());
         thread::spawn(move || {
             let mut file = OpenOptions::new().create(true).append(true).open(path).expect("open log file");
@@ -34,7 +35,7 @@ impl ServerLog {
                 writeln!(file, "{line}").expect("write log file");
                 lines.lock().expect("no panic while holding log lines").push(line);
             }
-        });
+        })
     }
 
     pub fn count(&self) -> usize {
