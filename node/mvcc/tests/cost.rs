@@ -36,7 +36,7 @@ fn a_key_with_many_revisions_is_put_and_read_like_any_other() {
 }
 
 #[test]
-fn a_put_in_a_batch_of_a_hundred_takes_microseconds() {
+fn a_put_of_an_old_key_costs_little_more_than_of_a_new_one() {
     let dir = tempfile::tempdir().unwrap();
     let file = crate::disk::Disk::create(&crate::disk::RealDisk, &dir.path().join("state")).unwrap();
     let storage = Storage::create(file, 64 << 20, storage_metrics()).unwrap();
@@ -50,7 +50,7 @@ fn a_put_in_a_batch_of_a_hundred_takes_microseconds() {
     let again = batches(&mut store, 1000, &mut next);
     let per_put = |time: Duration| time.as_secs_f64() * 1e6 / 100_000.0;
     println!("{:.2} us a put of a new key, {:.2} us of an old one", per_put(fresh), per_put(again));
-    assert!(per_put(again) < 100.0);
+    assert!(again < 4 * fresh + Duration::from_millis(50), "new {fresh:?}, old {again:?}");
     let start = cpu();
     store.begin().unwrap().commit(Durability::Durable).unwrap();
     println!("durable commit after 200 000 puts: {:?}", (cpu() - start));
@@ -67,14 +67,14 @@ fn a_put_in_a_batch_of_a_hundred_takes_microseconds() {
 }
 
 #[test]
-fn opening_takes_microseconds_a_row() {
+fn opening_costs_less_than_writing_did() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let file = crate::disk::Disk::create(&crate::disk::RealDisk, &path).unwrap();
     let storage = Storage::create(file, 64 << 20, storage_metrics()).unwrap();
     let mut store = Store::open(storage, metrics()).unwrap().store;
     let mut n = 0u64;
-    batches(&mut store, 2_000, || {
+    let written = batches(&mut store, 2_000, || {
         n += 1;
         format!("/registry/pods/{:016x}/{n:032}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     });
@@ -84,8 +84,9 @@ fn opening_takes_microseconds_a_row() {
     let file = crate::disk::Disk::open(&crate::disk::RealDisk, &path).unwrap();
     let storage = Storage::open(file, 64 << 20, storage_metrics()).unwrap();
     let opened = Store::open(storage, metrics()).unwrap();
-    println!("opening 200 000 rows: {:?} of CPU in {:?}", cpu() - start, wall.elapsed());
+    let spent = cpu() - start;
+    println!("opening 200 000 rows: {spent:?} of CPU in {:?}, writing: {written:?}", wall.elapsed());
     println!("{} bytes of index a key", opened.store.index.heap_bytes() / opened.store.index.len());
     assert_eq!(opened.store.index.live(), 200_000);
-    assert!(cpu() - start < Duration::from_secs(20));
+    assert!(spent < written + Duration::from_millis(50), "opening {spent:?}, writing {written:?}");
 }
