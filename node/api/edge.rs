@@ -40,9 +40,12 @@ pub struct Doors<B> {
     pub pages: Option<PageDoor>,
 }
 
+/// Hands a call to its service.
+pub(super) type Serve<B> = Box<dyn Fn(Rpc, Caller, Request<RequestBody<B>>) -> Served + Send + Sync>;
+
 /// What calls need of the node.
 pub struct CallDoor<B> {
-    pub(super) serve: Box<dyn Fn(Rpc, Caller, Request<RequestBody<B>>) -> Served + Send + Sync>,
+    pub(super) serve: Serve<B>,
     pub(super) is_learner: Box<dyn Fn() -> bool + Send + Sync>,
     pub(super) has_leader: Box<dyn Fn() -> bool + Send + Sync>,
     /// Of one gRPC message from a client.

@@ -232,14 +232,15 @@ async fn a_quiet_watcher_is_told_of_progress_in_intervals() {
         stream.create_and_wait(quiet.clone()).await;
         stream.create_and_wait(WatchCreateRequest { progress_notify: true, ..quiet }).await;
         case.put("other", "v").await;
+        // On a slow machine some were told before the put.
         let mut told: Vec<WatchResponse> = Vec::new();
-        while told.len() < 3 {
+        while told.len() < 3 || revision(&told[told.len() - 1].header) < 2 {
             told.push(stream.expect().await);
+            assert!(told.len() < 100, "it is never told of the put");
         }
         for response in &told {
             assert_eq!((response.watch_id, response.events.len(), response.canceled), (1, 0, false));
         }
-        assert_eq!(revision(&told[2].header), 2);
     })
     .await;
 }

@@ -59,8 +59,9 @@ async fn a_killed_leader_loses_nothing_and_another_serves_within_two_election_ti
         println!("{}", judge(&cluster.clients(), load).await);
         times.sort_unstable();
         let timeout = cluster.election_timeout;
-        assert!(times[2] <= 2 * timeout, "the median of {times:?} is over two election timeouts");
-        assert!(times[4] <= 4 * timeout, "{times:?}: one is over four election timeouts");
+        println!("{times:?}");
+        cluster.machine.within("the median to the next acknowledged write", times[2], 2 * timeout);
+        cluster.machine.within("the longest to the next acknowledged write", times[4], 4 * timeout);
     })
     .await;
 }

@@ -49,7 +49,8 @@ async fn time_to_serve(load: &Load, places: &[usize], clients: &[Client]) -> Dur
     wait::until("a put to succeed", Duration::from_secs(30), || {
         attempt += 1;
         let place = places[attempt % places.len()];
-        let client = clients[place].with_deadline(Duration::from_millis(150));
+        // Short, so that a dead member costs little of the time; longer and longer for a machine that is slow itself.
+        let client = clients[place].with_deadline(Duration::from_millis(150) * (1 + attempt as u32 / 10));
         let value = format!("probe-{:?}", load.recorder.since_start(Instant::now())).into();
         let action = Action::Put { keys: vec!["probe".into()], value, lease: 0 };
         async move {

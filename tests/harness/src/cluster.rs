@@ -1,7 +1,7 @@
 //! Members that form one cluster, started with etcd's own flags, and the links between them.
 
 use crate::links::{Flow, Links};
-use crate::{Client, Member, Suite, free_port, wait};
+use crate::{Client, Machine, Member, Suite, free_port, wait};
 use std::ops::{Index, IndexMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub struct Cluster {
     links: Links,
     folder: PathBuf,
     pub election_timeout: Duration,
+    /// Watched since the start.
+    pub machine: Machine,
 }
 
 impl Cluster {
@@ -72,7 +74,8 @@ impl Cluster {
             Member::new(&suite.server, folder.clone(), &format!("m{place}"), client_ports[place], args)
         });
         let members = members.collect();
-        Self { members, links, folder, election_timeout: spec.election_timeout }
+        let machine = Machine::watch();
+        Self { members, links, folder, election_timeout: spec.election_timeout, machine }
     }
 
     /// Starts every member that does not run, and waits until all serve.

@@ -136,6 +136,8 @@ pub async fn judge(clients: &[Client], mut load: Load) -> Summary {
     load.stop_workers().await;
     // Leases that still run out would move the last revision while we look.
     let everything = wait::until("the last lease to end", Duration::from_secs(60), || async {
+        // So that this member knows of all leases by now; its list is its own.
+        clients[0].get("serves").await.ok()?;
         let left = clients[0].leases().await.ok()?.leases.len();
         let scan = clients[0].get_all().await.expect("a healed cluster answers");
         (left == 0).then_some(scan)

@@ -7,6 +7,7 @@
 //! - [`Suite`] finds the binary and the folder for data; [`Cluster`] starts [`Member`]s from it.
 //! - [`Client`], [`WatchStream`], [`KeepAlive`] and [`http`] talk to a member.
 //! - [`history`] records what clients did, [`check`] judges it, [`load`] and [`faults`] make it.
+//! - [`Machine`] tells whether a limit in time can be judged.
 //! - [`wal_reader`] reads a member's log with a decoder of its own, [`tools`] runs official etcdctl.
 
 pub mod check;
@@ -19,6 +20,7 @@ mod janitor;
 mod keepalive;
 mod links;
 pub mod load;
+mod machine;
 mod member;
 mod ports;
 mod random;
@@ -34,6 +36,7 @@ pub use cluster::{Cluster, ClusterSpec};
 pub use keelstone_proto as proto;
 pub use keepalive::KeepAlive;
 pub use links::Flow;
+pub use machine::Machine;
 pub use member::{Exit, Member};
 pub use ports::free_port;
 pub use random::Random;
