@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// How long a server is left alone before its memory counts as at rest.
 const REST: Duration = Duration::from_secs(3);
 
-const FILL_LIMIT: Duration = Duration::from_secs(900);
+const FILL_LIMIT: Duration = Duration::from_secs(1800);
 const RESTART_LIMIT: Duration = Duration::from_secs(120);
 
 pub async fn run(args: &Args, subjects: &Subjects, report: &mut Report) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 const CLIENTS: usize = 100;
 /// Puts at either end that are compared: as many as there are to a durable commit of ours.
 const END: usize = 10_000;
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1800);
 
 pub async fn run(args: &Args, subjects: &Subjects, report: &mut Report) {
     for _ in 0..args.rounds.unwrap_or(1) {
