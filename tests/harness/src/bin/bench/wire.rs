@@ -9,6 +9,7 @@ use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use http::{Method, Request, Uri, Version};
 use prost::Message;
+use std::fmt;
 use std::future::poll_fn;
 use std::net::Ipv4Addr;
 use tokio::net::TcpStream;
@@ -71,13 +72,23 @@ pub struct Caller {
 
 impl Caller {
     /// Sends one frame and returns the answer's message, once the server has said that all went well.
+    ///
+    /// # Panics
+    /// If it says otherwise.
     pub async fn call(&mut self, frame: Bytes) -> Bytes {
+        self.attempt(frame).await.unwrap_or_else(|refused| panic!("{refused}"))
+    }
+
+    /// As [`Self::call`], for what is not measured and may be tried again.
+    pub async fn attempt(&mut self, frame: Bytes) -> Result<Bytes, Refused> {
         let (response, mut body) = self.begin().await;
         body.send_data(frame, true).expect("send a request");
         let mut answers = Answers::new(response);
-        let answer = answers.next().await;
-        answers.expect_end().await;
-        answer
+        let answer = answers.receive().await?;
+        let rest = answers.chunk().await;
+        assert!(rest.is_none(), "one message is the whole answer");
+        check(answers.trailers().await)?;
+        Ok(answer)
     }
 
     /// Opens a stream of requests and answers. A server may send nothing before it has read a request.
@@ -96,6 +107,16 @@ impl Caller {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
         self.requests.send_request(request, false).expect("begin a request")
+    }
+}
+
+/// What the server said instead of an answer.
+#[derive(Debug)]
+pub struct Refused(HeaderMap);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server refused: {:?}", self.0)
     }
 }
 
@@ -125,21 +146,25 @@ impl Answers {
     }
 
     /// The next message.
+    ///
+    /// # Panics
+    /// If the server ends the stream.
     pub async fn next(&mut self) -> Bytes {
+        self.receive().await.unwrap_or_else(|refused| panic!("{refused}"))
+    }
+
+    async fn receive(&mut self) -> Result<Bytes, Refused> {
         if let Some(response) = self.response.take() {
             let (head, body) = response.await.expect("an answer").into_parts();
             assert_eq!(head.status, 200, "HTTP status");
-            expect_ok(&head.headers);
+            check(head.headers)?;
             self.body = Some(body);
         }
         loop {
             if let Some(message) = take_message(&mut self.pending) {
-                return message;
+                return Ok(message);
             }
-            let Some(chunk) = self.chunk().await else {
-                let trailers = self.trailers().await;
-                panic!("the server ended a call without an answer: {trailers:?}");
-            };
+            let Some(chunk) = self.chunk().await else { return Err(Refused(self.trailers().await)) };
             self.pending.extend_from_slice(&chunk);
         }
     }
@@ -155,17 +180,10 @@ impl Answers {
         let body = self.body.as_mut().expect("the head is read first");
         body.trailers().await.expect("the end of an answer").unwrap_or_default()
     }
-
-    async fn expect_end(&mut self) {
-        let rest = self.chunk().await;
-        assert!(rest.is_none(), "one message is the whole answer");
-        expect_ok(&self.trailers().await);
-    }
 }
 
-fn expect_ok(headers: &HeaderMap) {
-    let status = headers.get("grpc-status");
-    assert!(status.is_none_or(|status| status == "0"), "the server refused: {headers:?}");
+fn check(headers: HeaderMap) -> Result<(), Refused> {
+    if headers.get("grpc-status").is_none_or(|status| status == "0") { Ok(()) } else { Err(Refused(headers)) }
 }
 
 fn take_message(pending: &mut BytesMut) -> Option<Bytes> {
