@@ -16,12 +16,14 @@ pub struct ClusterSpec {
     pub election_timeout: Duration,
     /// Further flags, the same for each member.
     pub flags: Vec<String>,
+    /// Members reach each other through proxies, so that flows can be cut. Without, no flow can be set.
+    pub proxied: bool,
 }
 
 impl ClusterSpec {
     pub fn of(members: usize) -> Self {
         let (heartbeat, election_timeout) = (Duration::from_millis(100), Duration::from_secs(1));
-        Self { members, heartbeat, election_timeout, flags: Vec::new() }
+        Self { members, heartbeat, election_timeout, flags: Vec::new(), proxied: true }
     }
 
     pub fn with_flags(mut self, flags: &[&str]) -> Self {
@@ -53,8 +55,9 @@ impl Cluster {
     pub async fn prepare(suite: &Suite, spec: &ClusterSpec) -> Self {
         let folder = suite.make_folder(&format!("cluster-of-{}", spec.members));
         let ports = || -> Vec<u16> { (0..spec.members).map(|_| free_port()).collect() };
-        let (client_ports, peer_ports, front_ports) = (ports(), ports(), ports());
-        let links = Links::start(&front_ports, &peer_ports).await;
+        let (client_ports, peer_ports) = (ports(), ports());
+        let front_ports = if spec.proxied { ports() } else { peer_ports.clone() };
+        let links = Links::start(if spec.proxied { &front_ports } else { &[] }, &peer_ports).await;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let initial: Vec<String> =
             front_ports.iter().enumerate().map(|(place, &port)| format!("m{place}={}", url(port))).collect();

@@ -48,9 +48,10 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Listens at `fronts[i]` and passes on to `backs[i]`. To be called within a runtime.
+    /// Listens at `fronts[i]` and passes on to `backs[i]`, a member's each; listens nowhere if there are no fronts. To be
+    /// called within a runtime.
     pub async fn start(fronts: &[u16], backs: &[u16]) -> Self {
-        let count = fronts.len();
+        let count = backs.len();
         let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
         let flows = pairs.map(|pair| (pair, watch::Sender::new(Flow::Pass))).collect();
         let shared = Arc::new(Shared { flows, pids: Mutex::new(vec![None; count]) });

@@ -12,12 +12,14 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// Three figures or all before the point, whichever is more.
+/// Three figures or all before the point, whichever is more; a dash for what was not measured.
 pub fn figure(value: f64) -> String {
     match value.abs() {
+        size if size.is_nan() => "-".to_owned(),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
     }
 }
 
@@ -53,6 +55,6 @@ mod tests {
 
     #[test]
     fn figures_keep_what_matters() {
-        assert_eq!([1234.5, 12.34, 1.234].map(figure), ["1234", "12.3", "1.23"]);
+        assert_eq!([1234.5, 12.34, 1.234, 0.1234, f64::NAN].map(figure), ["1234", "12.3", "1.23", "0.123", "-"]);
     }
 }

@@ -1,0 +1,73 @@
+//! Puts while a server cleans up: the longest wait of any while it is quiet, while it compacts, while it defragments.
+
+use crate::calls::writers;
+use crate::load::{Load, finish};
+use crate::open_loop::at_rate;
+use crate::report::Report;
+use crate::rows::*;
+use crate::usage::{Meter, Spent};
+use bytes::Bytes;
+use keelstone_harness::proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use keelstone_harness::proto::etcdserverpb::{CompactionRequest, DefragmentRequest};
+use keelstone_harness::{Cluster, wait};
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::Code;
+
+/// Puts are due this often, so a stall is seen to five milliseconds.
+const PER_SEC: u32 = 200;
+const CLIENTS: usize = 1000;
+const SOME_KEYS: usize = 10_000;
+const QUIET: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// All revisions but the newest of each key are compacted.
+pub async fn run(cluster: &Cluster, keys: &[Bytes], server: usize, report: &mut Report) {
+    let keys = &keys[..SOME_KEYS.min(keys.len())];
+    let client = cluster[0].client().with_deadline(LIMIT);
+    let (quiet, _) = puts_during(cluster, keys, wait::pass(QUIET)).await;
+    report.add_value(QUIET_WAIT, server, quiet);
+
+    let revision = client.put(keys[0].clone(), "").await.expect("an answer to a put");
+    let compact = async {
+        let answer = client.compact(CompactionRequest { revision, physical: true }).await;
+        answer.expect("a compaction");
+    };
+    let (longest, spent) = puts_during(cluster, keys, compact).await;
+    report.add_value(COMPACTION, server, spent.time.as_secs_f64());
+    report.add_value(COMPACTION_CPU, server, spent.cpu_secs);
+    report.add_value(COMPACTION_WAIT, server, longest);
+    report.add_value(COMPACTION_TIMES, server, longest / quiet);
+
+    let mut is_built = true;
+    let defragment = async {
+        match MaintenanceClient::new(client.channel()).defragment(DefragmentRequest {}).await {
+            Ok(_) => {}
+            Err(status) if status.code() == Code::Unimplemented => is_built = false,
+            Err(status) => panic!("defragment: {status}"),
+        }
+    };
+    let (longest, spent) = puts_during(cluster, keys, defragment).await;
+    let figures =
+        [(DEFRAGMENT, spent.time.as_secs_f64()), (DEFRAGMENT_WAIT, longest), (DEFRAGMENT_TIMES, longest / quiet)];
+    for (row, figure) in figures {
+        report.add_value(row, server, if is_built { figure } else { f64::NAN });
+    }
+}
+
+/// The longest wait, in milliseconds, of a put that was due while `work` went on.
+async fn puts_during(cluster: &Cluster, keys: &[Bytes], work: impl Future<Output = ()>) -> (f64, Spent) {
+    let load = Load::new();
+    let clients = writers(cluster, CLIENTS, keys).await;
+    let task = tokio::spawn(at_rate(Arc::clone(&load), clients, PER_SEC));
+    wait::pass(crate::load::WARM_UP).await;
+    let meter = Meter::start(cluster).await;
+    load.open_window();
+    tokio::time::timeout(LIMIT, work).await.expect("cleaning up ends");
+    load.close_window();
+    load.stop();
+    let spent = meter.stop(cluster).await;
+    finish(vec![task]).await;
+    let longest = load.counts().latencies.longest();
+    (longest.as_secs_f64() * 1e3, spent)
+}

@@ -1,0 +1,49 @@
+//! Puts every key of a list, each in a request of its own.
+
+use crate::calls::{PUT, put_frame};
+use crate::load::finish_within;
+use crate::subject::connect;
+use crate::wire::Caller;
+use bytes::Bytes;
+use keelstone_harness::Cluster;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How many puts are outstanding.
+const LOADERS: usize = 500;
+
+/// Of one put. On a machine that does other things etcd lets some time out, which are put again: loading is no measurement.
+const ATTEMPTS: usize = 5;
+
+/// Returns how long it took.
+///
+/// # Panics
+/// If it takes longer than `limit`.
+pub async fn fill(cluster: &Cluster, keys: &Arc<Vec<Bytes>>, limit: Duration) -> Duration {
+    let connections = connect(cluster, LOADERS).await;
+    let (begun, next) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+    let tasks = (0..LOADERS)
+        .map(|number| {
+            let (mut caller, value) = (connections[number % connections.len()].caller(PUT), crate::keys::value());
+            let (keys, next) = (Arc::clone(keys), Arc::clone(&next));
+            tokio::spawn(async move {
+                while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    put(&mut caller, put_frame(key, &value)).await;
+                }
+            })
+        })
+        .collect();
+    finish_within(limit, tasks).await;
+    begun.elapsed()
+}
+
+async fn put(caller: &mut Caller, frame: Bytes) {
+    for attempt in 1..ATTEMPTS {
+        match caller.attempt(frame.clone()).await {
+            Ok(_) => return,
+            Err(refused) => eprintln!("attempt {attempt} to load a key: {refused}"),
+        }
+    }
+    caller.call(frame).await;
+}
