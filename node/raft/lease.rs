@@ -2,7 +2,7 @@
 //! that it still leads before it renews one: after a stall another leader may have let it expire.
 
 use super::{Consensus, RequestError};
-use crate::lease::Renewal;
+use crate::lease::{NotPrimary, Renewal};
 use crate::raft::Purpose;
 use crate::types::LeaseId;
 use bytes::Bytes;
@@ -138,12 +138,15 @@ impl Consensus {
     }
 
     pub(super) fn leader_lease_time_to_live(&self, id: LeaseId, keys: bool) -> LeaseTimeToLiveResponse {
+        let not_leader = LeaseTimeToLiveResponse { not_leader: true, ..Default::default() };
         if !self.leads() {
-            return LeaseTimeToLiveResponse { not_leader: true, ..Default::default() };
+            return not_leader;
         }
         match self.lessor().time_to_live(id, self.now(), keys) {
-            None => LeaseTimeToLiveResponse { not_found: true, ..Default::default() },
-            Some(time) => LeaseTimeToLiveResponse {
+            // Elected, but not up to date yet.
+            Err(NotPrimary) => not_leader,
+            Ok(None) => LeaseTimeToLiveResponse { not_found: true, ..Default::default() },
+            Ok(Some(time)) => LeaseTimeToLiveResponse {
                 ttl: time.remaining_secs,
                 granted_ttl: time.granted_ttl_secs,
                 keys: time.keys,

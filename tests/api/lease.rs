@@ -145,6 +145,17 @@ async fn the_time_to_live_counts_down_and_lists_keys() {
     .await;
 }
 
+/// A member that was elected a moment ago does not take a lease for gone because it does not keep its time yet.
+#[tokio::test]
+async fn the_first_lease_of_a_fresh_member_is_there() {
+    check_alone(&[], async |case| {
+        case.client.grant(600, 7).await.expect("grant");
+        let reply = case.client.time_to_live(7, false).await.expect("time to live");
+        assert!(reply.granted_ttl == 600 && reply.ttl > 590, "{reply:?}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_key_moves_from_lease_to_lease() {
     check(async |case| {
