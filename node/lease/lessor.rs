@@ -309,8 +309,8 @@ impl Lessor {
     /// All leases, next to end first; by id where no time is known, as on a follower.
     pub fn ids(&self) -> Vec<LeaseId> {
         let inner = self.lock();
-        let deadline = |id| inner.expiry.as_ref().and_then(|expiry| expiry.deadline(id)).unwrap_or(Ticks(u64::MAX));
-        let mut ids: Vec<(Ticks, LeaseId)> = inner.leases.keys().map(|&id| (deadline(id), id)).collect();
+        let place = |id| inner.expiry.as_ref().and_then(|expiry| expiry.place(id)).unwrap_or((Ticks(u64::MAX), 0));
+        let mut ids: Vec<((Ticks, u64), LeaseId)> = inner.leases.keys().map(|&id| (place(id), id)).collect();
         ids.sort_unstable();
         ids.into_iter().map(|(_, id)| id).collect()
     }

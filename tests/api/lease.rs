@@ -187,6 +187,21 @@ async fn leases_are_listed_by_the_time_they_have_left() {
 }
 
 #[tokio::test]
+async fn leases_of_equal_time_are_listed_in_the_order_of_their_grants() {
+    check_alone(&[], async |case| {
+        // Answered once there is a leader to keep the time; leases from before it start together.
+        case.client.time_to_live(1, false).await.expect("time to live");
+        let granted: Vec<i64> = (1..=100).rev().collect();
+        for &id in &granted {
+            case.client.grant(500, id).await.expect("grant");
+        }
+        let ids: Vec<i64> = case.client.leases().await.expect("leases").leases.iter().map(|lease| lease.id).collect();
+        assert_eq!(ids, granted);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_lease_that_nobody_renews_ends_with_its_keys_and_not_before_its_time() {
     check(async |case| {
         let granted = Instant::now();
