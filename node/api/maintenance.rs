@@ -129,9 +129,13 @@ impl Maintenance for MaintenanceService {
     }
 }
 
-/// As Go prints the message.
+/// As Go prints the message: a field of zero is not there.
 fn alarm_text(alarm: &pb::AlarmMember) -> String {
-    format!("memberID:{} alarm:{}", alarm.member_id, alarm.alarm().as_str_name())
+    let kind = alarm.alarm().as_str_name();
+    match alarm.member_id {
+        0 => format!("alarm:{kind}"),
+        member_id => format!("memberID:{member_id} alarm:{kind}"),
+    }
 }
 
 #[cfg(test)]

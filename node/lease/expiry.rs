@@ -11,6 +11,8 @@ struct Times {
     deadline: Ticks,
     /// When to look at the lease: its deadline, or later if its revoke was handed out.
     look: Ticks,
+    /// Counts schedulings: within a millisecond, what was scheduled earlier ends earlier.
+    turn: u64,
 }
 
 /// Live leases by deadline. Does not know their keys.
@@ -19,12 +21,14 @@ pub struct ExpiryQueue {
     /// Invariant: exactly the `(look, lease)` pairs of `times_of`.
     by_look: BTreeSet<(Ticks, LeaseId)>,
     times_of: HashMap<LeaseId, Times>,
+    turns: u64,
 }
 
 impl ExpiryQueue {
     /// Sets the deadline, on grant, on keep-alive and when a leader starts.
     pub fn schedule(&mut self, lease: LeaseId, deadline: Ticks) {
-        self.set(lease, Times { deadline, look: deadline });
+        self.turns += 1;
+        self.set(lease, Times { deadline, look: deadline, turn: self.turns });
     }
 
     fn set(&mut self, lease: LeaseId, times: Times) {
@@ -37,6 +41,11 @@ impl ExpiryQueue {
     /// None if the lease is not queued.
     pub fn deadline(&self, lease: LeaseId) -> Option<Ticks> {
         self.times_of.get(&lease).map(|times| times.deadline)
+    }
+
+    /// Sorts leases by when they end. None as [`Self::deadline`].
+    pub fn place(&self, lease: LeaseId) -> Option<(Ticks, u64)> {
+        self.times_of.get(&lease).map(|times| (times.deadline, times.turn))
     }
 
     /// Leases with a deadline at or before `now`, longest overdue first, at most `limit` (one round

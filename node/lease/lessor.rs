@@ -56,6 +56,11 @@ pub enum Renewal {
     Checkpointed,
 }
 
+/// When leases end is known to the leader's lessor only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the primary lessor")]
+pub struct NotPrimary;
+
 #[derive(Debug)]
 struct Entry {
     lease: Lease,
@@ -290,22 +295,22 @@ impl Lessor {
         worth.take(limit).collect()
     }
 
-    /// What is left of a lease. None if there is none, or if this member does not lead.
-    pub fn time_to_live(&self, id: LeaseId, now: Ticks, with_keys: bool) -> Option<LeaseTime> {
+    /// What is left of a lease. None if there is no such lease.
+    pub fn time_to_live(&self, id: LeaseId, now: Ticks, with_keys: bool) -> Result<Option<LeaseTime>, NotPrimary> {
         let mut inner = self.lock();
         inner.schedule_granted(now);
-        let deadline = inner.expiry.as_ref()?.deadline(id)?;
-        let entry = inner.leases.get(&id)?;
+        let Some(expiry) = &inner.expiry else { return Err(NotPrimary) };
+        let (Some(deadline), Some(entry)) = (expiry.deadline(id), inner.leases.get(&id)) else { return Ok(None) };
         let remaining_secs = i64::try_from(deadline.since(now).as_secs()).unwrap_or(i64::MAX);
         let keys = if with_keys { entry.sorted_keys() } else { Vec::new() };
-        Some(LeaseTime { granted_ttl_secs: entry.lease.ttl_secs, remaining_secs, keys })
+        Ok(Some(LeaseTime { granted_ttl_secs: entry.lease.ttl_secs, remaining_secs, keys }))
     }
 
     /// All leases, next to end first; by id where no time is known, as on a follower.
     pub fn ids(&self) -> Vec<LeaseId> {
         let inner = self.lock();
-        let deadline = |id| inner.expiry.as_ref().and_then(|expiry| expiry.deadline(id)).unwrap_or(Ticks(u64::MAX));
-        let mut ids: Vec<(Ticks, LeaseId)> = inner.leases.keys().map(|&id| (deadline(id), id)).collect();
+        let place = |id| inner.expiry.as_ref().and_then(|expiry| expiry.place(id)).unwrap_or((Ticks(u64::MAX), 0));
+        let mut ids: Vec<((Ticks, u64), LeaseId)> = inner.leases.keys().map(|&id| (place(id), id)).collect();
         ids.sort_unstable();
         ids.into_iter().map(|(_, id)| id).collect()
     }

@@ -81,7 +81,7 @@ fn a_follower_neither_renews_nor_expires() {
     assert!(wait.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
     assert!(matches!(lessor.renew(LeaseId(1), Ticks(5000)), Renewal::NotPrimary));
     assert!(lessor.due(Ticks(9000), 10).is_empty());
-    assert_eq!(lessor.time_to_live(LeaseId(1), Ticks(5000), false), None);
+    assert_eq!(lessor.time_to_live(LeaseId(1), Ticks(5000), false), Err(NotPrimary));
     assert_eq!(lessor.ids(), [LeaseId(1)]);
 }
 
@@ -93,7 +93,7 @@ fn a_new_leader_gives_the_full_time_or_the_checkpoint() {
     lessor.checkpoint(LeaseId(2), 10).expect("there");
     assert_eq!(lessor.checkpoint(LeaseId(3), 10), None);
     lessor.promote(Ticks(0), Duration::from_secs(1));
-    let left = |id| lessor.time_to_live(LeaseId(id), Ticks(0), false).expect("there").remaining_secs;
+    let left = |id| lessor.time_to_live(LeaseId(id), Ticks(0), false).expect("primary").expect("there").remaining_secs;
     assert_eq!((left(1), left(2)), (61, 11));
     assert_eq!(lessor.ids(), [LeaseId(2), LeaseId(1)]);
     assert!(matches!(lessor.renew(LeaseId(2), Ticks(0)), Renewal::Checkpointed));
@@ -109,7 +109,8 @@ fn a_renewal_of_the_former_leader_counts_even_if_it_is_applied_late() {
     lessor.checkpoint(LeaseId(1), 10).expect("there");
     lessor.promote(Ticks(0), Duration::ZERO);
     lessor.checkpoint(LeaseId(1), 0).expect("there");
-    let left = |now| lessor.time_to_live(LeaseId(1), Ticks(now), false).expect("there").remaining_secs;
+    let left =
+        |now| lessor.time_to_live(LeaseId(1), Ticks(now), false).expect("primary").expect("there").remaining_secs;
     assert_eq!(left(5000), 600);
     // But not once it is due: its revoke may have been proposed.
     assert_eq!(lessor.due(Ticks(605_000), 10), [LeaseId(1)]);
@@ -251,7 +252,9 @@ fn ttl_millis(ttl_secs: i64) -> u64 {
 }
 
 fn deadlines(lessor: &Lessor, model: &Model, now: u64) -> Vec<i64> {
-    let left = |id: &i64| lessor.time_to_live(LeaseId(*id), Ticks(now), false).expect("there").remaining_secs;
+    let left = |id: &i64| {
+        lessor.time_to_live(LeaseId(*id), Ticks(now), false).expect("primary").expect("there").remaining_secs
+    };
     model.leases.keys().map(left).collect()
 }
 

@@ -15,7 +15,7 @@ mod metrics;
 mod row;
 
 pub use expiry::ExpiryQueue;
-pub use lessor::{Lease, LeaseTime, Lessor, Renewal, RevokeWait};
+pub use lessor::{Lease, LeaseTime, Lessor, NotPrimary, Renewal, RevokeWait};
 pub use metrics::Metrics;
 pub use row::LeaseRow;
 

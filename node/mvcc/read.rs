@@ -9,6 +9,7 @@ use crate::storage::{StorageError, Table};
 use bytes::{Bytes, BytesMut};
 use keelstone_proto::mvccpb::KeyValue;
 use prost::Message;
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
 /// Where an answer comes from: an index, and the rows it names.
@@ -161,20 +162,21 @@ fn kv_field(kv: &KeyValue, target: SortTarget) -> i64 {
     }
 }
 
-/// Sorts what stands in key order by another target than the value. Equals may come in any order.
+/// Sorts what stands in key order. Equals stay in that order whichever way they are sorted; so they do in etcd, as
+/// long as there are few (Go's `sort.Sort`).
 fn sort<T>(items: &mut [T], query: &RangeQuery, field: impl Fn(&T, SortTarget) -> i64) {
-    if query.target != SortTarget::Key {
-        items.sort_by_key(|item| field(item, query.target));
-    }
-    if query.order == SortOrder::Descend {
-        items.reverse();
+    match (query.target, query.order) {
+        (SortTarget::Key, SortOrder::Descend) => items.reverse(),
+        (SortTarget::Key, SortOrder::None | SortOrder::Ascend) => {}
+        (target, SortOrder::Descend) => items.sort_by_key(|item| Reverse(field(item, target))),
+        (target, SortOrder::None | SortOrder::Ascend) => items.sort_by_key(|item| field(item, target)),
     }
 }
 
 fn sort_by_value(kvs: &mut [KeyValue], order: SortOrder) {
-    kvs.sort_by(|one, other| one.value.cmp(&other.value));
-    if order == SortOrder::Descend {
-        kvs.reverse();
+    match order {
+        SortOrder::Descend => kvs.sort_by(|one, other| other.value.cmp(&one.value)),
+        SortOrder::None | SortOrder::Ascend => kvs.sort_by(|one, other| one.value.cmp(&other.value)),
     }
 }
 

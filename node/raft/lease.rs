@@ -2,7 +2,7 @@
 //! that it still leads before it renews one: after a stall another leader may have let it expire.
 
 use super::{Consensus, RequestError};
-use crate::lease::Renewal;
+use crate::lease::{NotPrimary, Renewal};
 use crate::raft::Purpose;
 use crate::types::LeaseId;
 use bytes::Bytes;
@@ -153,15 +153,17 @@ impl Consensus {
             return not_leader;
         }
         let mut time = self.lessor().time_to_live(id, self.now(), keys);
-        if time.is_none() {
+        if time == Ok(None) {
             if self.await_all_committed().await.is_none() {
                 return not_leader;
             }
             time = self.lessor().time_to_live(id, self.now(), keys);
         }
         match time {
-            None => LeaseTimeToLiveResponse { not_found: true, ..Default::default() },
-            Some(time) => LeaseTimeToLiveResponse {
+            // Elected, but not up to date yet.
+            Err(NotPrimary) => not_leader,
+            Ok(None) => LeaseTimeToLiveResponse { not_found: true, ..Default::default() },
+            Ok(Some(time)) => LeaseTimeToLiveResponse {
                 ttl: time.remaining_secs,
                 granted_ttl: time.granted_ttl_secs,
                 keys: time.keys,

@@ -149,6 +149,17 @@ async fn the_time_to_live_counts_down_and_lists_keys() {
     .await;
 }
 
+/// A member that was elected a moment ago does not take a lease for gone because it does not keep its time yet.
+#[tokio::test]
+async fn the_first_lease_of_a_fresh_member_is_there() {
+    check_alone(&[], async |case| {
+        case.client.grant(600, 7).await.expect("grant");
+        let reply = case.client.time_to_live(7, false).await.expect("time to live");
+        assert!(reply.granted_ttl == 600 && reply.ttl > 590, "{reply:?}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_key_moves_from_lease_to_lease() {
     check(async |case| {
@@ -175,6 +186,21 @@ async fn leases_are_listed_by_the_time_they_have_left() {
         assert_eq!(ids, [3, 4, 5]);
         case.client.revoke(4).await.expect("revoke");
         assert_eq!(case.client.leases().await.expect("leases").leases.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn leases_of_equal_time_are_listed_in_the_order_of_their_grants() {
+    check_alone(&[], async |case| {
+        // Answered once there is a leader to keep the time; leases from before it start together.
+        case.client.time_to_live(1, false).await.expect("time to live");
+        let granted: Vec<i64> = (1..=100).rev().collect();
+        for &id in &granted {
+            case.client.grant(500, id).await.expect("grant");
+        }
+        let ids: Vec<i64> = case.client.leases().await.expect("leases").leases.iter().map(|lease| lease.id).collect();
+        assert_eq!(ids, granted);
     })
     .await;
 }

@@ -2,7 +2,7 @@
 
 use crate::{check, check_alone, refused, revision, since, suite};
 use keelstone_harness::proto::etcdserverpb::alarm_request::AlarmAction;
-use keelstone_harness::proto::etcdserverpb::{AlarmRequest, TxnRequest};
+use keelstone_harness::proto::etcdserverpb::{AlarmRequest, AlarmType, TxnRequest};
 use tonic::Code;
 
 #[tokio::test]
@@ -123,6 +123,28 @@ async fn no_alarm_is_raised() {
     check(async |case| {
         let request = AlarmRequest { action: AlarmAction::Get.into(), ..Default::default() };
         assert_eq!(case.client.alarm(request).await.expect("alarms").alarms, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_status_names_alarms_as_go_prints_them() {
+    check_alone(&[], async |case| {
+        let own = case.client.status().await.expect("status").header.expect("a header").member_id;
+        let texts = [(own, format!("memberID:{own} alarm:NOSPACE")), (0, "alarm:NOSPACE".to_owned())];
+        for (member_id, text) in texts {
+            let change = |action: AlarmAction| AlarmRequest {
+                action: action.into(),
+                member_id,
+                alarm: AlarmType::Nospace.into(),
+            };
+            case.client.alarm(change(AlarmAction::Activate)).await.expect("raise");
+            // Go puts one space or two between fields, by the build.
+            let errors = case.client.status().await.expect("status").errors;
+            assert_eq!(errors.iter().map(|error| error.replace("  ", " ")).collect::<Vec<_>>(), [text]);
+            case.client.alarm(change(AlarmAction::Deactivate)).await.expect("clear");
+            assert_eq!(case.client.status().await.expect("status").errors.len(), 0);
+        }
     })
     .await;
 }

@@ -57,6 +57,11 @@ impl Model {
         let within = |value: i64, min: i64, max: i64| (min == 0 || min <= value) && (max == 0 || value <= max);
         kvs.retain(|kv| within(kv.mod_revision, filters[0], filters[1]));
         kvs.retain(|kv| within(kv.create_revision, filters[2], filters[3]));
+        // Twice, so that ties stay in the order of their keys.
+        let is_reversed = query.order == SortOrder::Descend && query.target != SortTarget::Key;
+        if is_reversed {
+            kvs.reverse();
+        }
         match query.target {
             SortTarget::Key => {}
             SortTarget::Version => kvs.sort_by_key(|kv| kv.version),
