@@ -25,4 +25,6 @@ pub mod clock;
 pub mod disk;
 pub mod logging;
 pub mod metrics;
+pub mod net;
+pub mod threads;
 pub mod types;

@@ -67,7 +67,7 @@ async fn start() -> Server {
     let address = listener.local_addr().expect("bound");
     let (stop, stopping) = oneshot::channel();
     let settings = ConnectionSettings { drain: Duration::from_millis(500), ..ConnectionSettings::default() };
-    let stopped = tokio::spawn(serve_client(listener, edge, settings, async {
+    let stopped = tokio::spawn(serve_client(Box::new(listener), edge, settings, async {
         stopping.await.ok();
     }));
     Server { address, registry, ender, serving, has_leader, is_learner, stop, stopped }

@@ -10,6 +10,7 @@ use crate::lease::Lessor;
 use crate::mvcc::{ReadError, Views};
 use crate::raft::{Consensus, RequestError};
 use crate::storage::StorageError;
+use crate::threads::{Threads, Work};
 use crate::types::LeaseId;
 use keelstone_proto::etcdserverpb as pb;
 use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -36,6 +37,7 @@ pub struct Node {
     pub metrics: Metrics,
     pub settings: Settings,
     published: Published,
+    threads: Threads,
     random_lease_id: Box<dyn Fn() -> LeaseId + Send + Sync>,
     storage_stats: Box<dyn Fn() -> StorageStats + Send + Sync>,
     on_unreadable: OnUnreadable,
@@ -65,6 +67,7 @@ pub struct Parts {
     pub published: Published,
     pub metrics: Metrics,
     pub settings: Settings,
+    pub threads: Threads,
     /// A positive id that was hardly given before.
     pub random_lease_id: Box<dyn Fn() -> LeaseId + Send + Sync>,
     pub storage_stats: Box<dyn Fn() -> StorageStats + Send + Sync>,
@@ -85,8 +88,17 @@ impl fmt::Debug for Node {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { consensus, worker, published, metrics, settings, random_lease_id, storage_stats, on_unreadable } =
-            parts;
+        let Parts {
+            consensus,
+            worker,
+            published,
+            metrics,
+            settings,
+            threads,
+            random_lease_id,
+            storage_stats,
+            on_unreadable,
+        } = parts;
         Self {
             consensus,
             worker,
@@ -95,6 +107,7 @@ impl Node {
             metrics,
             settings,
             published,
+            threads,
             random_lease_id,
             storage_stats,
             on_unreadable,
@@ -205,7 +218,7 @@ impl Node {
         &self,
         read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let read = tokio::task::spawn_blocking(read).await.map_err(|_| ApiError::Stopped)?;
+        let read = self.threads.run(Work::Read, read).await.map_err(|_| ApiError::Stopped)?;
         read.map_err(|error| self.refuse(error))
     }
 

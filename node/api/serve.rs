@@ -2,14 +2,13 @@
 //! task that is awaited; on shutdown each is told to finish and has until the deadline.
 
 use super::edge::Edge;
+use crate::net::{Connection, Listen};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -50,7 +49,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Serves clients until `shutdown` resolves, then drains. Returns when the last connection is closed.
 pub async fn serve_client(
-    listener: TcpListener,
+    mut listener: Box<dyn Listen>,
     edge: Edge<Incoming>,
     settings: ConnectionSettings,
     shutdown: impl Future<Output = ()>,
@@ -65,10 +64,7 @@ pub async fn serve_client(
             () = &mut shutdown => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _from)) => {
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "connection without nodelay");
-                    }
+                Ok(stream) => {
                     connections.spawn(connection(builder.clone(), stream, edge.clone(), stopping.clone()));
                 }
                 Err(error) => {
@@ -103,9 +99,9 @@ fn connection_builder(settings: ConnectionSettings) -> auto::Builder<TokioExecut
 }
 
 /// Serves one connection, over whatever carries it, until it closes or the node stops.
-async fn connection<I: AsyncRead + AsyncWrite + Unpin + 'static>(
+async fn connection(
     builder: auto::Builder<TokioExecutor>,
-    stream: I,
+    stream: Connection,
     edge: Edge<Incoming>,
     mut stopping: watch::Receiver<bool>,
 ) {

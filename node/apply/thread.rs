@@ -8,13 +8,15 @@
 use super::metrics::Metrics;
 use super::worker::{Job, Queued, Settings, Shown, Start, WhenDurable};
 use super::{Applier, Committed, Fatal, Outcome, Waiters};
+use crate::clock::{Clock, Ticks};
 use crate::storage::Durability;
+use crate::threads::{Pace, Threads, Work};
 use crate::types::LogPosition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// A batch that takes longer is warned about (etcd `--warning-apply-duration`).
 const SLOW_BATCH: Duration = Duration::from_millis(100);
@@ -32,33 +34,27 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// What was applied since the last durable commit.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Undurable {
     entries: u64,
     bytes: u64,
-    since: Instant,
-}
-
-impl Default for Undurable {
-    fn default() -> Self {
-        Self { entries: 0, bytes: 0, since: Instant::now() }
-    }
+    since: Ticks,
 }
 
 impl Undurable {
-    fn add(&mut self, entries: u64, bytes: u64) {
+    fn add(&mut self, entries: u64, bytes: u64, now: Ticks) {
         if self.entries == 0 {
-            self.since = Instant::now();
+            self.since = now;
         }
         self.entries += entries;
         self.bytes += bytes;
     }
 
     /// True if a durable commit is due; with a `factor` above one, if it is overdue by that much.
-    fn is_due(&self, settings: &Settings, factor: u64) -> bool {
+    fn is_due(&self, settings: &Settings, factor: u64, now: Ticks) -> bool {
         self.entries >= settings.durable_entries * factor
             || self.bytes >= settings.durable_bytes * factor
-            || (factor == 1 && self.entries > 0 && self.since.elapsed() >= settings.durable_interval)
+            || (factor == 1 && self.entries > 0 && now.since(self.since) >= settings.durable_interval)
     }
 }
 
@@ -68,7 +64,9 @@ pub(super) struct Thread {
     log_synced: Arc<AtomicU64>,
     waiters: Arc<Waiters>,
     metrics: Metrics,
-    on_fatal: Box<dyn FnOnce(Fatal) + Send>,
+    on_fatal: Option<Box<dyn FnOnce(Fatal) + Send>>,
+    clock: Arc<dyn Clock>,
+    threads: Threads,
     queue: mpsc::Receiver<Queued>,
     shown: Shown,
     undurable: Undurable,
@@ -86,7 +84,7 @@ enum Next {
 
 impl Thread {
     pub fn new(start: Start, queue: mpsc::Receiver<Queued>, shown: Shown) -> Self {
-        let Start { applier, settings, log_synced, waiters, metrics, on_fatal } = start;
+        let Start { applier, settings, log_synced, waiters, metrics, on_fatal, clock, threads } = start;
         metrics.set_applied(applier.applied().index);
         let (undurable, when_durable, slice_rows) = (Undurable::default(), Vec::new(), settings.slice_rows);
         Self {
@@ -95,7 +93,9 @@ impl Thread {
             log_synced,
             waiters,
             metrics,
-            on_fatal,
+            on_fatal: Some(on_fatal),
+            clock,
+            threads,
             queue,
             shown,
             undurable,
@@ -106,26 +106,54 @@ impl Thread {
 
     pub fn run(mut self) {
         loop {
-            match self.step() {
-                Ok(Next::Job) => {}
-                Ok(Next::End) => return,
-                Err(fatal) => {
-                    tracing::error!(error = &fatal as &dyn std::error::Error, "apply stopped");
-                    return (self.on_fatal)(fatal);
-                }
+            let received = match self.queue.recv_timeout(self.pause()) {
+                Err(mpsc::RecvTimeoutError::Timeout) => Err(mpsc::TryRecvError::Empty),
+                Err(mpsc::RecvTimeoutError::Disconnected) => Err(mpsc::TryRecvError::Disconnected),
+                Ok(queued) => Ok(queued),
+            };
+            if self.step(received) == Next::End {
+                return;
             }
         }
     }
 
-    fn step(&mut self) -> Result<Next, Fatal> {
-        match self.queue.recv_timeout(self.pause()) {
+    /// As [`Self::run`], as a task: `bell` rings after each job.
+    pub async fn run_on_runtime(mut self, bell: Arc<Notify>, pace: Arc<dyn Pace>) {
+        loop {
+            let mut received = self.queue.try_recv();
+            let pause = self.pause();
+            if matches!(received, Err(mpsc::TryRecvError::Empty)) && !pause.is_zero() {
+                // Either way there may be something to do.
+                tokio::time::timeout(pause, bell.notified()).await.ok();
+                received = self.queue.try_recv();
+            }
+            pace.wait(Work::Apply).await;
+            if self.step(received) == Next::End {
+                return;
+            }
+        }
+    }
+
+    /// Does a job if there is one, and then what may be due.
+    fn step(&mut self, received: Result<Queued, mpsc::TryRecvError>) -> Next {
+        self.try_step(received).unwrap_or_else(|fatal| {
+            tracing::error!(error = &fatal as &dyn std::error::Error, "apply stopped");
+            if let Some(on_fatal) = self.on_fatal.take() {
+                on_fatal(fatal);
+            }
+            Next::End
+        })
+    }
+
+    fn try_step(&mut self, received: Result<Queued, mpsc::TryRecvError>) -> Result<Next, Fatal> {
+        match received {
             Ok((job, _permit)) => {
                 if self.run_job(job)? == Next::End {
                     return Ok(Next::End);
                 }
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Err(mpsc::TryRecvError::Empty) => {}
+            Err(mpsc::TryRecvError::Disconnected) => {
                 self.commit_at_end()?;
                 return Ok(Next::End);
             }
@@ -144,7 +172,7 @@ impl Thread {
         } else if self.wants_durable() {
             LOG_POLL
         } else if self.undurable.entries > 0 {
-            self.settings.durable_interval.saturating_sub(self.undurable.since.elapsed())
+            self.settings.durable_interval.saturating_sub(self.clock.now().since(self.undurable.since))
         } else {
             IDLE
         }
@@ -175,11 +203,11 @@ impl Thread {
     fn apply(&mut self, batch: Vec<Committed>) -> Result<Outcome, Fatal> {
         // An empty batch brings the state nowhere, but not back either.
         let last_index = batch.last().map_or(self.applier.applied().index, |entry| entry.position.index);
-        if self.undurable.is_due(&self.settings, 2) {
+        if self.undurable.is_due(&self.settings, 2, self.clock.now()) {
             self.wait_for_log(last_index);
         }
         let bytes = batch.iter().map(|entry| entry.payload.len_bytes() as u64).sum();
-        self.undurable.add(batch.len() as u64, bytes);
+        self.undurable.add(batch.len() as u64, bytes, self.clock.now());
         let is_durable = self.wants_durable() && self.log_has(last_index);
         let durability = if is_durable { Durability::Durable } else { Durability::Volatile };
 
@@ -213,7 +241,7 @@ impl Thread {
     }
 
     fn wants_durable(&self) -> bool {
-        !self.when_durable.is_empty() || self.undurable.is_due(&self.settings, 1)
+        !self.when_durable.is_empty() || self.undurable.is_due(&self.settings, 1, self.clock.now())
     }
 
     fn log_has(&self, index: u64) -> bool {
@@ -222,9 +250,11 @@ impl Thread {
 
     /// Waits until the log has synced `index`, but not for ever. True if it has.
     fn wait_for_log(&self, index: u64) -> bool {
-        let start = Instant::now();
+        let start = self.clock.now();
         while !self.log_has(index) {
-            if start.elapsed() >= LOG_PATIENCE {
+            // The runtime's thread must not wait: the log is written on it too.
+            let waits = matches!(self.threads, Threads::Own);
+            if !waits || self.clock.now().since(start) >= LOG_PATIENCE {
                 return false;
             }
             std::thread::sleep(LOG_POLL);
@@ -265,7 +295,7 @@ impl Thread {
         let start = Instant::now();
         self.applier.compaction_slice(self.slice_rows)?;
         // A replay would remove the rows again, but only a durable commit lets the file reuse their space.
-        self.undurable.add(self.slice_rows as u64, 0);
+        self.undurable.add(self.slice_rows as u64, 0, self.clock.now());
         self.slice_rows = if start.elapsed() > SLICE_TIME {
             (self.slice_rows / 2).max(1)
         } else {

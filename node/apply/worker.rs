@@ -3,13 +3,15 @@
 use super::metrics::Metrics;
 use super::thread::Thread;
 use super::{Applier, Committed, Fatal, Outcome, StateSnapshot, Waiters};
+use crate::clock::Clock;
 use crate::storage::Storage;
+use crate::threads::Threads;
 use crate::types::LogPosition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -64,6 +66,8 @@ pub(super) enum WhenDurable {
 #[derive(Clone, Debug)]
 pub struct Worker {
     jobs: mpsc::Sender<Queued>,
+    /// Rung after each job, for a worker that is a task.
+    bell: Arc<Notify>,
     room: Arc<Semaphore>,
     durable_applied: Arc<AtomicU64>,
     applied: watch::Receiver<u64>,
@@ -81,6 +85,8 @@ pub struct Start {
     pub metrics: Metrics,
     /// Called once, on the thread, when it cannot go on. The node must stop (D9).
     pub on_fatal: Box<dyn FnOnce(Fatal) + Send>,
+    pub clock: Arc<dyn Clock>,
+    pub threads: Threads,
 }
 
 impl std::fmt::Debug for Start {
@@ -97,24 +103,27 @@ pub(super) struct Shown {
 }
 
 impl Worker {
-    /// Starts the thread. It ends with [`Self::close`], with the last handle, or with a fatal error.
+    /// Starts the worker. It ends with [`Self::close`], with the last handle, or with a fatal error.
     pub fn start(start: Start) -> std::io::Result<Worker> {
-        let settings = start.settings;
+        let (settings, threads) = (start.settings, start.threads.clone());
         let (jobs, queue) = mpsc::channel();
         let position = start.applier.applied();
         let (applied_sender, applied) = watch::channel(position.index);
         let (compacted_sender, compacted) = watch::channel(start.applier.compacted());
         let durable_applied = Arc::new(AtomicU64::new(position.index));
         let shown = Shown { applied: applied_sender, compacted: compacted_sender, durable: durable_applied.clone() };
-        let thread = Thread::new(start, queue, shown);
-        std::thread::Builder::new().name("apply".into()).spawn(move || thread.run())?;
+        let bell = Arc::new(Notify::new());
+        let (thread, ring) = (Thread::new(start, queue, shown), Arc::clone(&bell));
+        threads.start("apply", thread, Thread::run, |thread, pace| thread.run_on_runtime(ring, pace))?;
         let room = Arc::new(Semaphore::new(settings.max_jobs));
-        Ok(Worker { jobs, room, durable_applied, applied, compacted })
+        Ok(Worker { jobs, bell, room, durable_applied, applied, compacted })
     }
 
     async fn send(&self, job: Job) -> Result<(), Stopped> {
         let permit = self.room.clone().acquire_owned().await.map_err(|_| Stopped)?;
-        self.jobs.send((job, permit)).map_err(|_| Stopped)
+        self.jobs.send((job, permit)).map_err(|_| Stopped)?;
+        self.bell.notify_one();
+        Ok(())
     }
 
     async fn call<R>(&self, job: impl FnOnce(oneshot::Sender<R>) -> Job) -> Result<R, Stopped> {

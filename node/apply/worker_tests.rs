@@ -3,7 +3,9 @@
 use super::testing::*;
 use super::worker::{Settings, Start, Stopped, Worker};
 use super::{Committed, Fatal, Metrics, Payload, Reply, Waiters};
+use crate::clock::SystemClock;
 use crate::storage::memory::MemoryFile;
+use crate::threads::Threads;
 use crate::types::LogPosition;
 use keelstone_proto::etcdserverpb as pb;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ impl Running {
             waiters: waiters.clone(),
             metrics: Metrics::register(&prometheus::Registry::new()).expect("fresh registry"),
             on_fatal: Box::new(move |fatal| failed.send(fatal).expect("the test listens")),
+            clock: Arc::new(SystemClock::new()),
+            threads: Threads::Own,
         })
         .expect("a thread can be started");
         Self { worker, file, log_synced, waiters, fatal }

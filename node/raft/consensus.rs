@@ -13,6 +13,7 @@ use super::types::TypeConfig;
 use crate::apply::{Answer, ApplyError, Reply, Waiters, Worker};
 use crate::clock::Clock;
 use crate::lease::Lessor;
+use crate::net::Dial;
 use crate::types::{ClusterId, LogPosition, MemberId};
 use crate::wal::Wal;
 use bytes::Bytes;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub waiters: Arc<Waiters>,
     pub lessor: Arc<Lessor>,
     pub on_applied: OnApplied,
+    /// How peers are reached; none is TCP.
+    pub dial: Option<Arc<dyn Dial>>,
 }
 
 /// Why a request has no answer of its own.
@@ -191,7 +194,7 @@ impl Consensus {
             parts.applied,
             term_applied,
         );
-        let peers = PeerClients::new(parts.identity, parts.timing);
+        let peers = PeerClients::new(parts.identity, parts.timing, parts.dial, state_files.threads.clone());
         let raft = Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
         let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
         let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);

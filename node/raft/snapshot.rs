@@ -5,6 +5,7 @@ use super::state_files::StateFiles;
 use super::types::{self, DecodeError, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::apply::{StateSnapshot, Worker};
 use crate::storage::{Storage, StorageError};
+use crate::threads::Work;
 use openraft::RaftSnapshotBuilder;
 use openraft::type_config::alias::SnapshotOf;
 use std::io;
@@ -39,7 +40,8 @@ impl SnapshotSource {
         match self {
             SnapshotSource::Received(received) => Ok(received),
             SnapshotSource::Pinned(state) => {
-                let copied = tokio::task::spawn_blocking(move || copy(&state, &files)).await?;
+                let threads = files.threads.clone();
+                let copied = threads.run(Work::Read, move || copy(&state, &files)).await.map_err(io::Error::other)?;
                 copied.map_err(io::Error::other)
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::storage::{self, Import, StorageError};
+use crate::threads::Threads;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +15,19 @@ pub struct StateFiles {
     path: PathBuf,
     cache_bytes: usize,
     metrics: storage::Metrics,
+    /// Where whole states are read and written.
+    pub threads: Threads,
 }
 
 impl StateFiles {
-    pub fn new(disk: Arc<dyn Disk>, path: PathBuf, cache_bytes: usize, metrics: storage::Metrics) -> Self {
-        Self { disk, path, cache_bytes, metrics }
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        path: PathBuf,
+        cache_bytes: usize,
+        metrics: storage::Metrics,
+        threads: Threads,
+    ) -> Self {
+        Self { disk, path, cache_bytes, metrics, threads }
     }
 
     /// Begins a file beside the live one; what an earlier attempt left is removed.

@@ -6,9 +6,11 @@ use super::state_files::StateFiles;
 use super::state_machine::{OnApplied, StateMachine};
 use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::apply::{self, Applier, Worker};
+use crate::clock::SystemClock;
 use crate::disk::{Disk, MemoryDisk};
 use crate::lease::{self, Lessor};
 use crate::storage::{self, Storage};
+use crate::threads::Threads;
 use crate::types::{LogPosition, MemberId};
 use crate::wal::{self, Wal};
 use crate::{alarm, cluster, mvcc};
@@ -47,7 +49,8 @@ fn open_wal(disk: &Arc<dyn Disk>) -> Wal {
     let metrics = wal::Metrics::register(&Registry::new()).expect("fresh registry");
     // Whoever waits for the log is told too, which fails the test.
     let on_fatal = Box::new(|error| eprintln!("{error}"));
-    let (wal, _) = Wal::open(Arc::clone(disk), Path::new("/wal"), settings, metrics, on_fatal).expect("just made");
+    let (wal, _) =
+        Wal::open(Arc::clone(disk), Path::new("/wal"), settings, metrics, on_fatal, &Threads::Own).expect("just made");
     wal
 }
 
@@ -72,13 +75,15 @@ fn state_machine(disk: Arc<dyn Disk>, conf_state: SharedConfState) -> StateMachi
         waiters: Arc::clone(&waiters),
         metrics: apply::Metrics::register(&registry).expect("fresh registry"),
         on_fatal: Box::new(|fatal| eprintln!("{fatal}")),
+        clock: Arc::new(SystemClock::new()),
+        threads: Threads::Own,
     });
     StateMachine::new(
         worker.expect("a thread can be started"),
         waiters,
         OnApplied::new(|_| {}, || {}),
         conf_state,
-        Arc::new(StateFiles::new(disk, STATE_FILE.into(), CACHE_BYTES, storage_metrics)),
+        Arc::new(StateFiles::new(disk, STATE_FILE.into(), CACHE_BYTES, storage_metrics, Threads::Own)),
         (LogPosition::default(), None),
         watch::channel(0).0,
     )

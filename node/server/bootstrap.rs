@@ -1,5 +1,6 @@
 //! What is on the disk decides how a member starts: new, or again. Nothing is served before this is done.
 
+use super::World;
 use crate::cluster::{self, InitialCluster, Member};
 use crate::config::{ClusterState, Settings, Url};
 use crate::disk::{Disk, DiskLock};
@@ -32,19 +33,19 @@ pub struct Ground {
 
 /// What opening needs besides the settings.
 #[derive(Debug)]
-pub struct Tools {
-    pub disk: Arc<dyn Disk>,
-    pub wal_metrics: wal::Metrics,
-    pub storage_metrics: storage::Metrics,
-    pub cache_bytes: usize,
+pub struct Tools<'a> {
+    pub world: &'a World,
+    pub wal_metrics: &'a wal::Metrics,
+    pub storage_metrics: &'a storage::Metrics,
 }
 
 /// Locks the data directory, makes a log and a state if there are none, and opens both.
 ///
 /// # Errors
 /// Another process has the directory; it belongs to etcd; log or state is damaged or missing.
-pub fn open(settings: &Settings, tools: &Tools, on_fatal: wal::OnFatal) -> anyhow::Result<Ground> {
-    let disk = tools.disk.as_ref();
+pub fn open(settings: &Settings, tools: &Tools<'_>, on_fatal: wal::OnFatal) -> anyhow::Result<Ground> {
+    let World { disk, threads, .. } = tools.world;
+    let disk = disk.as_ref();
     let member_dir = settings.member.member_dir();
     let wal_dir = settings.member.wal_dir();
     create_private_dir(disk, &member_dir)?;
@@ -62,22 +63,20 @@ pub fn open(settings: &Settings, tools: &Tools, on_fatal: wal::OnFatal) -> anyho
         bail!("{} has a state but no log in {}: the log was lost", state_path.display(), wal_dir.display());
     }
     if !has_log {
-        create_log(settings, tools, &wal_dir)?;
+        create_log(settings, disk, &wal_dir)?;
     }
+    let log = wal::Settings {
+        max_segments: usize::try_from(settings.storage.max_wals).unwrap_or(usize::MAX),
+        segment_bytes: tools.world.segment_bytes,
+        ..wal::Settings::default()
+    };
     let (wal, opened) =
-        Wal::open(Arc::clone(&tools.disk), &wal_dir, wal_settings(settings), tools.wal_metrics.clone(), on_fatal)
+        Wal::open(Arc::clone(&tools.world.disk), &wal_dir, log, tools.wal_metrics.clone(), on_fatal, threads)
             .with_context(|| format!("open log in {}", wal_dir.display()))?;
     let storage = open_state(tools, &state_path, has_state, &wal)?;
     let Opened { identity, last, .. } = opened;
     let identity = Identity { cluster: ClusterId(identity.cluster_id), member: MemberId(identity.node_id) };
     Ok(Ground { identity, wal, storage, state_path, last_index: last.index, lock })
-}
-
-fn wal_settings(settings: &Settings) -> wal::Settings {
-    wal::Settings {
-        max_segments: usize::try_from(settings.storage.max_wals).unwrap_or(usize::MAX),
-        ..wal::Settings::default()
-    }
 }
 
 fn create_private_dir(disk: &dyn Disk, dir: &Path) -> anyhow::Result<()> {
@@ -100,7 +99,7 @@ fn lock(disk: &dyn Disk, member_dir: &Path) -> anyhow::Result<Box<dyn DiskLock>>
     }
 }
 
-fn create_log(settings: &Settings, tools: &Tools, wal_dir: &Path) -> anyhow::Result<()> {
+fn create_log(settings: &Settings, disk: &dyn Disk, wal_dir: &Path) -> anyhow::Result<()> {
     if settings.bootstrap.state == ClusterState::Existing {
         bail!(
             "--initial-cluster-state=existing without a log: joining a running cluster is not built yet in Keelstone"
@@ -123,7 +122,7 @@ fn create_log(settings: &Settings, tools: &Tools, wal_dir: &Path) -> anyhow::Res
     // The name belongs to the attributes that each member publishes once it runs.
     let unnamed: Vec<Member> = members.iter().map(|m| Member { name: String::new(), ..m.clone() }).collect();
     let (entries, hard_state) = bootstrap_log(&unnamed);
-    wal::create(tools.disk.as_ref(), wal_dir, identity, &entries, hard_state)
+    wal::create(disk, wal_dir, identity, &entries, hard_state)
         .with_context(|| format!("create log in {}", wal_dir.display()))
 }
 
@@ -142,11 +141,12 @@ fn resolve(url: &Url) -> Result<Url, String> {
     Url::parse(&format!("{scheme}://{address}")).map_err(|error| error.to_string())
 }
 
-fn open_state(tools: &Tools, path: &Path, exists: bool, wal: &Wal) -> anyhow::Result<Storage> {
+fn open_state(tools: &Tools<'_>, path: &Path, exists: bool, wal: &Wal) -> anyhow::Result<Storage> {
+    let World { disk, cache_bytes, .. } = tools.world;
     let metrics = tools.storage_metrics.clone();
     if exists {
-        let file = tools.disk.open(path).with_context(|| format!("open {}", path.display()))?;
-        return Storage::open(file, tools.cache_bytes, metrics).with_context(|| format!("open {}", path.display()));
+        let file = disk.open(path).with_context(|| format!("open {}", path.display()))?;
+        return Storage::open(file, *cache_bytes, metrics).with_context(|| format!("open {}", path.display()));
     }
     // The log alone gives the state back as long as it goes back to the first entry.
     if wal.purged().index > 0 {
@@ -154,15 +154,15 @@ fn open_state(tools: &Tools, path: &Path, exists: bool, wal: &Wal) -> anyhow::Re
     }
     // A crash before the rename leaves a file that nobody relies on.
     let fresh = path.with_extension("redb.new");
-    if tools.disk.exists(&fresh)? {
-        tools.disk.remove_file(&fresh).with_context(|| format!("remove {}", fresh.display()))?;
+    if disk.exists(&fresh)? {
+        disk.remove_file(&fresh).with_context(|| format!("remove {}", fresh.display()))?;
     }
-    let file = tools.disk.create(&fresh).with_context(|| format!("create {}", fresh.display()))?;
+    let file = disk.create(&fresh).with_context(|| format!("create {}", fresh.display()))?;
     let storage =
-        Storage::create(file, tools.cache_bytes, metrics).with_context(|| format!("create {}", fresh.display()))?;
-    tools.disk.rename(&fresh, path).with_context(|| format!("rename {}", fresh.display()))?;
+        Storage::create(file, *cache_bytes, metrics).with_context(|| format!("create {}", fresh.display()))?;
+    disk.rename(&fresh, path).with_context(|| format!("rename {}", fresh.display()))?;
     if let Some(dir) = path.parent() {
-        tools.disk.sync_dir(dir).with_context(|| format!("sync {}", dir.display()))?;
+        disk.sync_dir(dir).with_context(|| format!("sync {}", dir.display()))?;
     }
     Ok(storage)
 }

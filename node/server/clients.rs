@@ -1,13 +1,15 @@
 //! What clients see of a member: the services and pages, wired to the node behind them.
 
 use super::Node;
+use super::listen::Listener;
 use super::registers::Registers;
 use super::shutdown::DRAIN;
 use crate::api::watch::{Parts as WatchParts, WatchService};
 use crate::api::{self, ConnectionSettings, Doors, Edge, HealthService, PageSet, Pages, Services, serve_client};
 use crate::api::{StreamEnder, StreamEnds};
-use crate::config::{ListenUrl, Settings};
+use crate::config::Settings;
 use crate::metrics::server::{ServerFacts, ServerReading, register};
+use crate::net::Listen;
 use crate::types::LeaseId;
 use crate::watch::ProgressPeriod;
 use hyper::body::Incoming;
@@ -15,7 +17,6 @@ use keelstone_proto::health::health_check_response::ServingStatus;
 use prometheus::Registry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -51,6 +52,7 @@ impl Clients {
                 max_txn_ops: settings.limits.max_txn_ops,
                 quota_bytes,
             },
+            threads: node.threads.clone(),
             random_lease_id: Box::new(|| LeaseId(rand::random_range(1..=i64::MAX))),
             storage_stats: Box::new(move || {
                 let (total_bytes, in_use_bytes) = sizes.sizes();
@@ -88,12 +90,7 @@ impl Clients {
     }
 
     /// Serves `--listen-metrics-urls`, which work without a quorum.
-    pub fn serve_metrics(
-        &self,
-        listeners: Vec<(ListenUrl, TcpListener)>,
-        serving: &mut JoinSet<()>,
-        stopping: &watch::Receiver<bool>,
-    ) {
+    pub fn serve_metrics(&self, listeners: Vec<Listener>, serving: &mut JoinSet<()>, stopping: &watch::Receiver<bool>) {
         for (url, listener) in listeners {
             tracing::info!(address = %url, "serving metrics");
             self.spawn(listener, self.edge(false, Some(PageSet::Metrics)), serving, stopping);
@@ -103,8 +100,8 @@ impl Clients {
     /// Serves clients from now on.
     pub fn serve(
         &self,
-        clients: Vec<(ListenUrl, TcpListener)>,
-        http: Vec<(ListenUrl, TcpListener)>,
+        clients: Vec<Listener>,
+        http: Vec<Listener>,
         serving: &mut JoinSet<()>,
         background: &mut JoinSet<()>,
         stopping: &watch::Receiver<bool>,
@@ -151,7 +148,7 @@ impl Clients {
 
     fn spawn(
         &self,
-        listener: TcpListener,
+        listener: Box<dyn Listen>,
         edge: Edge<Incoming>,
         serving: &mut JoinSet<()>,
         stopping: &watch::Receiver<bool>,

@@ -1,6 +1,7 @@
 //! Sockets, bound before anything else starts, so that an address in use is the first thing an operator hears.
 
 use crate::config::{ListenUrl, Urls};
+use crate::net::Listen;
 use crate::raft::PeerService;
 use anyhow::Context;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -12,13 +13,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// All sockets of a member, each with its URL.
-#[derive(Debug)]
+/// A socket, and the URL that it was made for.
+pub type Listener = (ListenUrl, Box<dyn Listen>);
+
+/// All sockets of a member.
+#[derive(Debug, Default)]
 pub struct Listeners {
-    pub peer: Vec<(ListenUrl, TcpListener)>,
-    pub client: Vec<(ListenUrl, TcpListener)>,
-    pub client_http: Vec<(ListenUrl, TcpListener)>,
-    pub metrics: Vec<(ListenUrl, TcpListener)>,
+    pub peer: Vec<Listener>,
+    pub client: Vec<Listener>,
+    pub client_http: Vec<Listener>,
+    pub metrics: Vec<Listener>,
 }
 
 /// Binds every URL.
@@ -34,20 +38,20 @@ pub async fn bind(urls: &Urls) -> anyhow::Result<Listeners> {
     })
 }
 
-async fn bind_all(urls: &[ListenUrl]) -> anyhow::Result<Vec<(ListenUrl, TcpListener)>> {
-    let mut bound = Vec::with_capacity(urls.len());
+async fn bind_all(urls: &[ListenUrl]) -> anyhow::Result<Vec<Listener>> {
+    let mut bound: Vec<Listener> = Vec::with_capacity(urls.len());
     for url in urls {
         let address = url.address();
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("listen tcp {address}: bind"))?;
-        bound.push((url.clone(), listener));
+        bound.push((url.clone(), Box::new(listener)));
     }
     Ok(bound)
 }
 
 /// Serves peers until `stop` says so, and then no longer: what peers ask is worth nothing from a member that stops.
 pub async fn serve_peers(
-    listener: TcpListener,
+    mut listener: Box<dyn Listen>,
     service: PeerService,
     ping_interval: Duration,
     mut stop: watch::Receiver<bool>,
@@ -69,15 +73,12 @@ pub async fn serve_peers(
             () = stopped(&mut stop) => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => {
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "connection without nodelay");
-                    }
+                Ok(stream) => {
                     let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
                     connections.spawn(async move {
                         // Peers come and go with their processes.
                         if let Err(error) = connection.await {
-                            tracing::debug!(%from, error, "peer connection ended");
+                            tracing::debug!(error, "peer connection ended");
                         }
                     });
                 }

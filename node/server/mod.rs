@@ -11,20 +11,26 @@ mod shutdown;
 use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Gate, Settings};
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::lease::{Lessor, min_ttl_secs};
 use crate::logging::notify_ready;
 use crate::logging::shutdown::{Signal, Signals};
+use crate::net::Dial;
 use crate::raft::{Consensus, Limits, OnApplied, Parts, PeerService, RunningConsensus, StateFiles, Timing};
+use crate::threads::Threads;
+use crate::wal;
 use crate::watch::{self as watching, Hub};
 use anyhow::Context;
 use bootstrap::{Ground, Tools};
-use listen::Listeners;
 use registers::Registers;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+
+pub use listen::{Listener, Listeners};
 
 /// Why a member ended, other than by an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +44,34 @@ pub enum Ended {
 /// acknowledged or served (DESIGN D9).
 pub type EndProcess = Arc<dyn Fn(&dyn std::error::Error) + Send + Sync>;
 
-/// What redb may keep of the state file in memory.
-const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// What a member finds around it and does not decide by itself (DESIGN D14): a process brings the real things, a
+/// simulation its own.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub threads: Threads,
+    /// How peers are reached; none is TCP.
+    pub dial: Option<Arc<dyn Dial>>,
+    /// Length of a file of the log.
+    pub segment_bytes: u64,
+    /// What redb may keep of the state file in memory.
+    pub cache_bytes: usize,
+}
+
+impl World {
+    /// That of a process. Within the runtime.
+    pub fn real() -> Self {
+        Self {
+            disk: Arc::new(RealDisk),
+            clock: Arc::new(SystemClock::new()),
+            threads: Threads::Own,
+            dial: None,
+            segment_bytes: wal::Settings::default().segment_bytes,
+            cache_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
 
 /// Runs a member until it is told to stop.
 ///
@@ -47,24 +79,30 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// What kept it from starting, or ended it: each is final for the process.
 pub fn run(settings: &Settings, end_process: EndProcess) -> anyhow::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
-    runtime.block_on(member(settings, end_process))
+    runtime.block_on(async {
+        let mut signals = Signals::listen().context("listen for signals")?;
+        let listeners = listen::bind(&settings.urls).await?;
+        run_member(settings, World::real(), listeners, end_process, signals.wait()).await
+    })
 }
 
-async fn member(settings: &Settings, end_process: EndProcess) -> anyhow::Result<Ended> {
-    let mut signals = Signals::listen().context("listen for signals")?;
+/// Runs a member in a world until it is told to `stop`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_member(
+    settings: &Settings,
+    world: World,
+    listeners: Listeners,
+    end_process: EndProcess,
+    stop: impl Future<Output = Signal>,
+) -> anyhow::Result<Ended> {
     let registers = Registers::new().context("register metrics")?;
-    let listeners = listen::bind(&settings.urls).await?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let tools = Tools {
-        disk: Arc::new(RealDisk),
-        wal_metrics: registers.wal.clone(),
-        storage_metrics: registers.storage.clone(),
-        cache_bytes: CACHE_BYTES,
-    };
+    let tools = Tools { world: &world, wal_metrics: &registers.wal, storage_metrics: &registers.storage };
     let log_failed = Arc::clone(&end_process);
     let ground = bootstrap::open(settings, &tools, Box::new(move |error| log_failed(&error)))?;
-    let node = Node::start(settings, &registers, tools, ground, clock, end_process).await?;
-    let ended = node.serve(settings, &registers, listeners, &mut signals).await;
+    let node = Node::start(settings, &registers, world, ground, end_process).await?;
+    let ended = node.serve(settings, &registers, listeners, pin!(stop)).await;
     node.stop().await;
     ended
 }
@@ -77,9 +115,10 @@ struct Node {
     published: Published,
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
+    threads: Threads,
     end_process: EndProcess,
     removed: Arc<Notify>,
-    wal: crate::wal::Wal,
+    wal: wal::Wal,
     last_index_found: u64,
     /// Held to the end.
     _lock: Box<dyn crate::disk::DiskLock>,
@@ -89,11 +128,11 @@ impl Node {
     async fn start(
         settings: &Settings,
         registers: &Registers,
-        tools: Tools,
+        world: World,
         ground: Ground,
-        clock: Arc<dyn Clock>,
         end_process: EndProcess,
     ) -> anyhow::Result<Node> {
+        let World { disk, clock, threads, dial, cache_bytes, .. } = world;
         let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
         let timing = Timing { heartbeat: settings.raft.heartbeat_interval, election: settings.raft.election_timeout() };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
@@ -120,9 +159,12 @@ impl Node {
             waiters: Arc::clone(&waiters),
             metrics: registers.apply.clone(),
             on_fatal: Box::new(move |fatal| state_failed(&fatal)),
+            clock: Arc::clone(&clock),
+            threads: threads.clone(),
         })
         .context("start apply")?;
-        let hub = Hub::new(published.views.clone(), watching::Settings::default(), registers.watch.clone());
+        let watching = watching::Settings { threads: threads.clone(), ..Default::default() };
+        let hub = Hub::new(published.views.clone(), watching, registers.watch.clone());
         let removed = Arc::new(Notify::new());
         let on_applied = connect(&hub, &lessor, &clock, &removed);
         let running = Consensus::start(Parts {
@@ -142,7 +184,8 @@ impl Node {
             lessor,
             on_applied,
             applied,
-            state_files: StateFiles::new(tools.disk, state_path, tools.cache_bytes, tools.storage_metrics),
+            state_files: StateFiles::new(disk, state_path, cache_bytes, registers.storage.clone(), threads.clone()),
+            dial,
         })
         .await?;
         Ok(Node {
@@ -152,6 +195,7 @@ impl Node {
             published,
             hub,
             clock,
+            threads,
             end_process,
             removed,
             wal,
@@ -166,9 +210,9 @@ impl Node {
         settings: &Settings,
         registers: &Registers,
         listeners: Listeners,
-        signals: &mut Signals,
+        mut stop: Pin<&mut impl Future<Output = Signal>>,
     ) -> anyhow::Result<Ended> {
-        let (stop, stopping) = watch::channel(false);
+        let (stop_serving, stopping) = watch::channel(false);
         let mut background = JoinSet::new();
         let mut serving = JoinSet::new();
         for (url, listener) in listeners.peer {
@@ -201,18 +245,18 @@ impl Node {
         let clients = clients::Clients::new(self, settings, registers)?;
         clients.serve_metrics(listeners.metrics, &mut serving, &stopping);
         let ended = tokio::select! {
-            ended = self.until_ended(signals) => ended,
+            ended = self.until_ended(stop.as_mut()) => ended,
             () = self.begin(settings) => {
                 clients.serve(listeners.client, listeners.client_http, &mut serving, &mut background, &stopping);
                 tracing::info!("ready to serve client requests");
                 notify_ready();
-                self.until_ended(signals).await
+                self.until_ended(stop).await
             }
         };
         shutdown::hand_over(&self.consensus).await;
         clients.stop();
         self.hub.close();
-        stop.send_replace(true);
+        stop_serving.send_replace(true);
         while serving.join_next().await.is_some() {}
         background.shutdown().await;
         ended
@@ -238,9 +282,9 @@ impl Node {
         }
     }
 
-    async fn until_ended(&self, signals: &mut Signals) -> anyhow::Result<Ended> {
+    async fn until_ended(&self, stop: Pin<&mut impl Future<Output = Signal>>) -> anyhow::Result<Ended> {
         tokio::select! {
-            signal = signals.wait() => Ok(Ended::BySignal(signal)),
+            signal = stop => Ok(Ended::BySignal(signal)),
             () = self.removed.notified() => {
                 tracing::warn!("local-member-id" = %self.consensus.member_id(), "server was removed from the cluster; stopping");
                 Ok(Ended::Removed)

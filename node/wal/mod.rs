@@ -37,6 +37,7 @@ pub use shared::Done;
 pub use writer::Writer;
 
 use crate::disk::Disk;
+use crate::threads::Threads;
 use crate::types::LogPosition;
 use keelstone_proto::raftpb::ConfState;
 use shared::{Job, Shared};
@@ -89,7 +90,17 @@ pub struct Wal {
 
 struct Owner {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    writing: Mutex<Writing>,
+}
+
+/// Who writes.
+enum Writing {
+    /// A thread, to be waited for at the end.
+    Thread(JoinHandle<()>),
+    /// A task, which leaves the end to whoever closes the log.
+    Task(Arc<Mutex<Writer>>),
+    /// The caller of [`Writer::step`], or nobody any more.
+    Nobody,
 }
 
 impl Drop for Owner {
@@ -105,7 +116,7 @@ impl fmt::Debug for Wal {
 }
 
 impl Wal {
-    /// Reads the log in `dir`, cuts off a torn tail, and starts the writer thread.
+    /// Reads the log in `dir`, cuts off a torn tail, and starts the writer.
     ///
     /// # Errors
     /// [`WalError::Missing`] if there is no log, [`WalError::Corrupt`] if it cannot be trusted, with the file and the
@@ -116,18 +127,33 @@ impl Wal {
         settings: Settings,
         metrics: Metrics,
         on_fatal: OnFatal,
+        threads: &Threads,
     ) -> Result<(Wal, Opened), WalError> {
-        let (shared, mut writer, opened) =
-            recover::open(disk, dir, settings, metrics, on_fatal, prepare::Background::Threads)?;
-        let thread = thread::Builder::new()
-            .name("wal".into())
-            .spawn(move || writer.run())
-            .map_err(|source| WalError::Io { action: "start the log thread", path: dir.to_owned(), source })?;
-        Ok((Self { owner: Arc::new(Owner { shared, thread: Mutex::new(Some(thread)) }) }, opened))
+        let background = match threads {
+            Threads::Own => prepare::Background::Threads,
+            Threads::OnRuntime(_) => prepare::Background::Inline,
+        };
+        let (shared, mut writer, opened) = recover::open(disk, dir, settings, metrics, on_fatal, background)?;
+        let writing = match threads {
+            Threads::Own => {
+                let thread = thread::Builder::new().name("wal".into()).spawn(move || writer.run());
+                let failed = |source| WalError::Io { action: "start the log thread", path: dir.to_owned(), source };
+                Writing::Thread(thread.map_err(failed)?)
+            }
+            Threads::OnRuntime(pace) => {
+                let writer = Arc::new(Mutex::new(writer));
+                tokio::spawn(Writer::run_on_runtime(Arc::clone(&writer), Arc::clone(pace)));
+                Writing::Task(writer)
+            }
+        };
+        Ok((Self::of(shared, writing), opened))
     }
 
-    /// As [`Self::open`] without any thread: nothing is written until the caller runs [`Writer::step`]. For
-    /// simulations, where the order of all things comes from one seed.
+    fn of(shared: Arc<Shared>, writing: Writing) -> Self {
+        Self { owner: Arc::new(Owner { shared, writing: Mutex::new(writing) }) }
+    }
+
+    /// As [`Self::open`] without a writer of its own: nothing is written until the caller runs [`Writer::step`].
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -140,7 +166,7 @@ impl Wal {
     ) -> Result<(Wal, Writer, Opened), WalError> {
         let (shared, writer, opened) =
             recover::open(disk, dir, settings, metrics, on_fatal, prepare::Background::Inline)?;
-        Ok((Self { owner: Arc::new(Owner { shared, thread: Mutex::new(None) }) }, writer, opened))
+        Ok((Self::of(shared, Writing::Nobody), writer, opened))
     }
 
     /// Adds entries behind the log, or over its tail if the first index is not above [`Self::last`]. They can be read at
@@ -238,9 +264,14 @@ impl Wal {
     /// The error that ended the log earlier, if any.
     pub fn close(&self) -> io::Result<()> {
         self.owner.shared.stop();
-        let thread = self.owner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            thread.join().map_err(|_| io::Error::other("the log thread panicked"))?;
+        let mut writing = self.owner.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *writing, Writing::Nobody) {
+            Writing::Thread(thread) => thread.join().map_err(|_| io::Error::other("the log thread panicked"))?,
+            Writing::Task(writer) => {
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                while writer.step() {}
+            }
+            Writing::Nobody => {}
         }
         self.owner.shared.outcome()
     }

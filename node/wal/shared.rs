@@ -12,6 +12,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Called once from the writer when the request is durable, or with the error that ended the log. Called by the
 /// caller's thread if the request is refused at once.
@@ -105,6 +106,8 @@ pub(crate) struct State {
 pub(crate) struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    /// As `wake`, for a writer that is a task.
+    bell: Notify,
     synced: Arc<AtomicU64>,
     tail_bytes: usize,
 }
@@ -125,7 +128,13 @@ impl Shared {
             stopping: false,
             failure: None,
         };
-        Self { state: Mutex::new(state), wake: Condvar::new(), synced: Arc::new(AtomicU64::new(synced)), tail_bytes }
+        Self {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            bell: Notify::new(),
+            synced: Arc::new(AtomicU64::new(synced)),
+            tail_bytes,
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -234,13 +243,40 @@ impl Shared {
         let wake = std::mem::take(&mut state.writer_sleeps);
         drop(state);
         if wake {
-            self.wake.notify_one();
+            self.wake_writer();
         }
     }
 
     pub(crate) fn stop(&self) {
         self.lock().stopping = true;
+        self.wake_writer();
+    }
+
+    fn wake_writer(&self) {
         self.wake.notify_one();
+        self.bell.notify_one();
+    }
+
+    /// As the waiting of [`Self::take`], for a writer that is a task. False once the log is closed.
+    pub(crate) async fn await_work(&self, patience: Patience) -> bool {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.stopping || !state.queue.is_empty() {
+                    return !state.stopping;
+                }
+                state.writer_sleeps = true;
+            }
+            match patience {
+                Patience::None => return true,
+                Patience::Once(delay) => {
+                    if tokio::time::timeout(delay, self.bell.notified()).await.is_err() {
+                        return true;
+                    }
+                }
+                Patience::Endless => self.bell.notified().await,
+            }
+        }
     }
 
     pub(crate) fn fail(&self, error: &WalError) {

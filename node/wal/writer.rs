@@ -8,9 +8,10 @@ use super::files::Files;
 use super::places::to_units;
 use super::shared::{Batch, Done, Finished, Job, Patience, Shared, Written};
 use super::{OnFatal, Settings};
+use crate::threads::{Pace, Work};
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Writes what handles of the log queue.
 pub struct Writer {
@@ -80,6 +81,21 @@ impl Writer {
             self.process(batch);
         }
         self.stop();
+    }
+
+    /// As [`Self::run`], as a task: each batch is written after the time that the pace says. Whoever closes the log
+    /// writes what is left.
+    pub(crate) async fn run_on_runtime(writer: Arc<Mutex<Writer>>, pace: Arc<dyn Pace>) {
+        let (shared, commit_delay) = {
+            let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&writer.shared), writer.settings.commit_delay)
+        };
+        let mut patience = Patience::Endless;
+        while shared.await_work(patience).await {
+            pace.wait(Work::Log).await;
+            let worked = writer.lock().unwrap_or_else(PoisonError::into_inner).step();
+            patience = if worked { Patience::Once(commit_delay) } else { Patience::Endless };
+        }
     }
 
     /// Writes and syncs one batch of what is queued, or the commit index if nothing is. False if there was nothing

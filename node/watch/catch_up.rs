@@ -1,9 +1,10 @@
 //! Serves lagging watchers from history. A round is one scan for all its watchers: it begins at the lowest cursor and
 //! moves up, taking along whoever it reaches, until all are synced, cancelled, or without room.
 
-use super::hub::{Hub, ScanOn};
+use super::hub::Hub;
 use super::round::{Lane, Slice, Wanted};
 use crate::mvcc::{ReadError, View};
+use crate::threads::Work;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -70,12 +71,8 @@ impl Hub {
     }
 
     async fn read(&self, view: Arc<View>, wanted: Wanted, rows: usize) -> Result<Slice, ReadError> {
-        match self.settings.scan_on {
-            ScanOn::Runtime => read(&view, wanted, rows),
-            ScanOn::BlockingPool => tokio::task::spawn_blocking(move || read(&view, wanted, rows))
-                .await
-                .expect("a panic ends the process and the task is not aborted"),
-        }
+        let read = self.settings.threads.run(Work::Read, move || read(&view, wanted, rows)).await;
+        read.expect("a panic ends the process and the task is not aborted")
     }
 }
 

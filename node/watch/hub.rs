@@ -7,20 +7,12 @@ use super::queue::{Bounds, StreamQueue};
 use super::registry::Registry;
 use super::stream::WatchStream;
 use crate::mvcc::{ReadError, RevisionEvents, Views};
+use crate::threads::Threads;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 use tokio::sync::Notify;
-
-/// Where history is read for lagging watchers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScanOn {
-    /// On the thread of the runtime, slice by slice: for simulations, which need one order of events.
-    Runtime,
-    /// On tokio's pool for blocking work.
-    BlockingPool,
-}
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -35,7 +27,8 @@ pub struct Settings {
     pub slice_rows: usize,
     /// Pause after a round that left watchers behind, so that the next serves many of them.
     pub gather: Duration,
-    pub scan_on: ScanOn,
+    /// Where history is read for lagging watchers.
+    pub threads: Threads,
 }
 
 impl Default for Settings {
@@ -47,7 +40,7 @@ impl Default for Settings {
             budget_bytes: 64 << 20,
             slice_rows: 1000,
             gather: Duration::from_millis(5),
-            scan_on: ScanOn::BlockingPool,
+            threads: Threads::Own,
         }
     }
 }

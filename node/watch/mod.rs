@@ -23,7 +23,7 @@ mod stream;
 mod watcher;
 
 pub use event::SharedEvent;
-pub use hub::{Hub, ScanOn, Settings};
+pub use hub::{Hub, Settings};
 pub use metrics::Metrics;
 pub use progress::ProgressPeriod;
 pub use queue::{Delivery, Events};

@@ -27,7 +27,7 @@ async fn a_restarted_follower_becomes_ready_under_steady_writes() {
             report("start to a linearizable read", begun.elapsed(), cluster.election_timeout);
             assert!(begun.elapsed() < 10 * cluster.election_timeout, "not ready after {:?}", begun.elapsed());
         }
-        judge(cluster, load).await;
+        judge(&cluster.clients(), load).await;
     })
     .await;
 }

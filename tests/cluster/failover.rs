@@ -56,7 +56,7 @@ async fn a_killed_leader_loses_nothing_and_another_serves_within_two_election_ti
             cluster.restart(leader).await;
             serves(&cluster[leader].client(), LIMIT).await;
         }
-        judge(cluster, load).await;
+        judge(&cluster.clients(), load).await;
         times.sort_unstable();
         let timeout = cluster.election_timeout;
         assert!(times[2] <= 2 * timeout, "the median of {times:?} is over two election timeouts");
@@ -80,7 +80,7 @@ async fn all_members_killed_at_once_come_back_with_every_acknowledged_write() {
             report("all ready to the next acknowledged write", time, cluster.election_timeout);
         }
         load.progress(50, LIMIT).await;
-        judge(cluster, load).await;
+        judge(&cluster.clients(), load).await;
     })
     .await;
 }
@@ -99,7 +99,7 @@ async fn a_killed_single_member_comes_back_with_every_acknowledged_write() {
             report("ready to the next acknowledged write", time, cluster.election_timeout);
         }
         load.progress(50, LIMIT).await;
-        judge(cluster, load).await;
+        judge(&cluster.clients(), load).await;
     })
     .await;
 }
@@ -142,7 +142,7 @@ async fn five_members_outlive_two() {
         report("kill of two of five, one the leader, to the next acknowledged write", time, cluster.election_timeout);
         load.progress(100, LIMIT).await;
         cluster.start_all().await;
-        judge(cluster, load).await;
+        judge(&cluster.clients(), load).await;
     })
     .await;
 }

@@ -14,8 +14,9 @@ use keelstone_harness::history::{Action, Outcome};
 use keelstone_harness::load::Load;
 use keelstone_harness::{Client, Cluster, ClusterSpec, Suite, wait};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::RwLock;
+use tokio::time::Instant;
 
 fn suite() -> &'static Suite {
     static SUITE: OnceLock<Suite> = OnceLock::new();

@@ -5,7 +5,8 @@ use keelstone_harness::faults::{judge, serves};
 use keelstone_harness::load::{Load, LoadSpec};
 use keelstone_harness::{ClusterSpec, Random};
 use std::os::unix::process::ExitStatusExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -43,7 +44,7 @@ async fn a_leader_that_is_stopped_hands_over_and_exits() {
             cluster.restart(leader).await;
             serves(&cluster[leader].client(), LIMIT).await;
         }
-        judge(cluster, load).await;
+        judge(&cluster.clients(), load).await;
     })
     .await;
 }

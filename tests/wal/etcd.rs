@@ -3,6 +3,7 @@
 use crate::support::{DIR, IDENTITY, SMALL, at, conf, entry, file, fresh, metrics, open, segments};
 use bytes::Bytes;
 use keelstone::disk::{Disk, MemoryDisk, RealDisk};
+use keelstone::threads::Threads;
 use keelstone::wal::{self, Entry, EntryKind, HardState, Settings, Wal};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -103,7 +104,7 @@ fn etcds_reader_finds_what_was_written() {
         .unwrap();
     let settings = Settings { segment_bytes: 20_000, max_segments: 2, ..SMALL };
     let fatal = Box::new(|error| panic!("{error}"));
-    let (log, _) = Wal::open(Arc::new(RealDisk), &dir, settings, metrics(), fatal).unwrap();
+    let (log, _) = Wal::open(Arc::new(RealDisk), &dir, settings, metrics(), fatal, &Threads::Own).unwrap();
     let (sender, synced) = std::sync::mpsc::channel();
     let wait = |sender: &std::sync::mpsc::Sender<()>| {
         let sender = sender.clone();

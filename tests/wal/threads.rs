@@ -2,6 +2,7 @@
 
 use crate::support::{IDENTITY, Outcomes, SMALL, at, conf, entry, metrics};
 use keelstone::disk::RealDisk;
+use keelstone::threads::Threads;
 use keelstone::wal::{HardState, Settings, Wal, create};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -14,7 +15,7 @@ fn many_threads_append_in_one_order_and_all_is_there_after_a_restart() {
     let settings = Settings { segment_bytes: 100_000, tail_bytes: 5_000, ..SMALL };
     let open = || {
         let fatal = Box::new(|error| panic!("{error}"));
-        Wal::open(Arc::new(RealDisk), &dir, settings, metrics(), fatal).unwrap()
+        Wal::open(Arc::new(RealDisk), &dir, settings, metrics(), fatal, &Threads::Own).unwrap()
     };
     let (log, _) = open();
     let outcomes = Outcomes::default();
@@ -63,7 +64,7 @@ fn a_commit_index_that_comes_alone_is_written_a_little_later() {
     let dir = base.path().join("wal");
     create(&RealDisk, &dir, IDENTITY, &[], HardState::default()).unwrap();
     let fatal = Box::new(|error| panic!("{error}"));
-    let (log, _) = Wal::open(Arc::new(RealDisk), &dir, SMALL, metrics(), fatal).unwrap();
+    let (log, _) = Wal::open(Arc::new(RealDisk), &dir, SMALL, metrics(), fatal, &Threads::Own).unwrap();
     let (sender, synced) = mpsc::channel();
     let committing = log.clone();
     // As Raft does: the commit follows from the sync.

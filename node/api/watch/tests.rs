@@ -4,8 +4,9 @@ use super::*;
 use crate::mvcc::{self, Store};
 use crate::storage::memory::MemoryFile;
 use crate::storage::{self, Durability, Storage};
+use crate::threads::Threads;
 use crate::types::{ClusterId, LeaseId, MemberId};
-use crate::watch::{Metrics, ScanOn, Settings};
+use crate::watch::{Metrics, Settings};
 use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -308,7 +309,7 @@ fn a_slow_client_gets_all_events_through_a_small_queue() {
         budget_bytes: 1 << 20,
         slice_rows: 7,
         gather: Duration::from_millis(1),
-        scan_on: ScanOn::BlockingPool,
+        threads: Threads::Own,
     };
     check(settings, async |mut store, mut client| {
         client.create(watch("a", "")).await;

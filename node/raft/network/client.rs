@@ -3,10 +3,14 @@
 use super::convert;
 use super::snapshot::send_snapshot;
 use super::{CLUSTER_HEADER, FROM_HEADER, Identity, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
+use crate::net::{Connection, Dial};
 use crate::raft::snapshot::SnapshotSource;
 use crate::raft::types::{Peer, TypeConfig, Vote};
+use crate::threads::Threads;
 use crate::types::MemberId;
 use futures_util::{Stream, StreamExt};
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use keelstone_proto::internal::peer_client::PeerClient;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -18,13 +22,17 @@ use openraft::raft::{
 use openraft::type_config::alias::SnapshotOf;
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+use tower_service::Service;
 
 /// What a connection carries. They are kept apart so that a snapshot or a large append never delays a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,17 +88,23 @@ type Known = (Vec<String>, Channel);
 struct Shared {
     identity: Identity,
     timing: Timing,
+    /// None: TCP, and all URLs of a peer at once. Else its first URL.
+    dial: Option<Arc<dyn Dial>>,
+    /// Where a snapshot is read.
+    threads: Threads,
     channels: Mutex<HashMap<(MemberId, Purpose), Known>>,
     /// Peers that did not answer when they were last asked.
     inactive: Mutex<HashSet<MemberId>>,
 }
 
 impl PeerClients {
-    pub fn new(identity: Identity, timing: Timing) -> Self {
+    pub fn new(identity: Identity, timing: Timing, dial: Option<Arc<dyn Dial>>, threads: Threads) -> Self {
         Self {
             shared: Arc::new(Shared {
                 identity,
                 timing,
+                dial,
+                threads,
                 channels: Mutex::new(HashMap::new()),
                 inactive: Mutex::default(),
             }),
@@ -157,13 +171,32 @@ impl PeerClients {
                     .initial_connection_window_size(WINDOW_BYTES),
             );
         }
-        let channel = match endpoints.as_slice() {
-            [] => return Err(Status::unavailable("peer without a URL")),
-            [one] => one.connect_lazy(),
-            _ => Channel::balance_list(endpoints.into_iter()),
+        let channel = match (endpoints.as_slice(), &self.shared.dial) {
+            ([], _) => return Err(Status::unavailable("peer without a URL")),
+            ([first, ..], Some(dial)) => first.connect_with_connector_lazy(Connector(Arc::clone(dial))),
+            ([one], None) => one.connect_lazy(),
+            (_, None) => Channel::balance_list(endpoints.into_iter()),
         };
         channels.insert((to, purpose), (urls.to_vec(), channel.clone()));
         Ok(channel)
+    }
+}
+
+/// tonic's way to a [`Dial`].
+struct Connector(Arc<dyn Dial>);
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Connection>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let dialing = self.0.dial(uri.authority().map_or("", |authority| authority.as_str()));
+        Box::pin(async move { Ok(TokioIo::new(dialing.await?)) })
     }
 }
 
@@ -295,7 +328,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             StreamingError::Unreachable(Unreachable::new(&Status::unavailable("snapshot: peer has no usable URL")))
         })?;
         tokio::select! {
-            sent = send_snapshot(client, vote, snapshot) => match sent {
+            sent = send_snapshot(self.clients.shared.threads.clone(), client, vote, snapshot) => match sent {
                 Ok(vote) => Ok(SnapshotResponse::new(vote)),
                 Err(status) => Err(StreamingError::Unreachable(Unreachable::new(&status))),
             },

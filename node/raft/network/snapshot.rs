@@ -7,7 +7,8 @@ use crate::apply::StateSnapshot;
 use crate::raft::Consensus;
 use crate::raft::snapshot::{CHUNK_BYTES, ReceivedState, Snapshot, SnapshotSource, stored_membership};
 use crate::raft::types::{SnapshotMeta, Vote};
-use crate::storage::{Chunk, Import, Table};
+use crate::storage::{Chunk, Import, Storage, StorageError, Table};
+use crate::threads::{Stopping, Threads, Work};
 use crate::types::MemberId;
 use keelstone_proto::internal::snapshot_chunk::Part;
 use keelstone_proto::internal::{Row, SnapshotChunk, SnapshotHead, SnapshotRows, SnapshotTail};
@@ -15,14 +16,19 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-/// Chunks between the thread that reads or writes the file and the connection.
+/// Chunks that are read ahead of the connection.
 const CHUNKS_AHEAD: usize = 4;
 
 /// Sends a snapshot and returns the receiver's vote.
 ///
 /// # Errors
 /// The connection's, or `Internal` if the state cannot be read.
-pub async fn send_snapshot(mut client: Client, vote: Vote, snapshot: Snapshot) -> Result<Vote, Status> {
+pub async fn send_snapshot(
+    threads: Threads,
+    mut client: Client,
+    vote: Vote,
+    snapshot: Snapshot,
+) -> Result<Vote, Status> {
     let SnapshotSource::Pinned(state) = snapshot.snapshot else {
         return Err(Status::internal("a received snapshot is installed, not sent"));
     };
@@ -33,24 +39,32 @@ pub async fn send_snapshot(mut client: Client, vote: Vote, snapshot: Snapshot) -
     };
     tracing::info!(index = state.applied.index, "sending database snapshot");
     let (chunks, receiver) = mpsc::channel(CHUNKS_AHEAD);
-    let reader = tokio::task::spawn_blocking(move || read_state(&state, head, &chunks));
-    let response = client.install_snapshot(ReceiverStream::new(receiver)).await;
-    reader.await.map_err(|error| Status::internal(error.to_string()))?;
+    let read = read_state(threads, &state, head, chunks);
+    let (response, ()) = tokio::join!(client.install_snapshot(ReceiverStream::new(receiver)), read);
     tracing::info!("sent database snapshot");
     convert::vote_from_proto(response?.into_inner().vote.as_ref())
 }
 
 /// Feeds the connection until all is read or it has gone.
-fn read_state(state: &StateSnapshot, head: SnapshotHead, chunks: &mpsc::Sender<SnapshotChunk>) {
-    let send = |part: Part| chunks.blocking_send(SnapshotChunk { part: Some(part) }).is_ok();
-    if !send(Part::Head(head)) {
+async fn read_state(threads: Threads, state: &StateSnapshot, head: SnapshotHead, chunks: mpsc::Sender<SnapshotChunk>) {
+    let send = async |part: Part| chunks.send(SnapshotChunk { part: Some(part) }).await.is_ok();
+    if !send(Part::Head(head)).await {
         return;
     }
     let mut sum = Checksum::default();
-    for chunk in state.view.version().export(CHUNK_BYTES) {
+    let mut export = state.view.version().export(CHUNK_BYTES);
+    loop {
+        let mut reading = export;
+        let read = threads.run(Work::Read, move || {
+            let chunk = reading.next();
+            (reading, chunk)
+        });
+        let Ok((rest, chunk)) = read.await else { return };
+        export = rest;
         let chunk = match chunk {
-            Ok(chunk) => chunk,
-            Err(error) => {
+            None => break,
+            Some(Ok(chunk)) => chunk,
+            Some(Err(error)) => {
                 // Without a tail the receiver discards what it has.
                 tracing::error!(error = %error, "failed to read state for a snapshot");
                 return;
@@ -58,12 +72,12 @@ fn read_state(state: &StateSnapshot, head: SnapshotHead, chunks: &mpsc::Sender<S
         };
         sum.add(&chunk);
         let rows = chunk.rows.into_iter().map(|(key, value)| Row { key, value }).collect();
-        if !send(Part::Rows(SnapshotRows { table: chunk.table.name().to_owned(), rows })) {
+        if !send(Part::Rows(SnapshotRows { table: chunk.table.name().to_owned(), rows })).await {
             return;
         }
     }
     // If the receiver has gone there is nobody to tell.
-    send(Part::Tail(SnapshotTail { rows: sum.rows, crc32c: sum.crc }));
+    send(Part::Tail(SnapshotTail { rows: sum.rows, crc32c: sum.crc })).await;
 }
 
 #[derive(Debug, Default)]
@@ -102,15 +116,7 @@ pub async fn receive_snapshot(
     };
     tracing::info!("remote-peer-id" = %from, "receiving database snapshot");
     let (path, import) = consensus.state_files().begin_import().map_err(|error| Status::internal(error.to_string()))?;
-    let (chunks, queue) = mpsc::channel(CHUNKS_AHEAD);
-    let writer = tokio::task::spawn_blocking(move || write_state(import, queue));
-    while let Some(part) = next(&mut stream).await? {
-        if chunks.send(part).await.is_err() {
-            break;
-        }
-    }
-    drop(chunks);
-    let storage = writer.await.map_err(|error| Status::internal(error.to_string()))??;
+    let storage = write_state(&consensus.state_files().threads, import, &mut stream).await?;
     tracing::info!("remote-peer-id" = %from, path = %path.display(), "received and saved database snapshot");
     let snapshot = Snapshot { meta, snapshot: SnapshotSource::Received(ReceivedState { path, storage }) };
     let answer = consensus.raft().install_full_snapshot(vote, snapshot).await;
@@ -125,9 +131,15 @@ async fn next(stream: &mut Streaming<SnapshotChunk>) -> Result<Option<Part>, Sta
     }
 }
 
-fn write_state(mut import: Import, mut queue: mpsc::Receiver<Part>) -> Result<crate::storage::Storage, Status> {
+async fn write_state(
+    threads: &Threads,
+    mut import: Import,
+    stream: &mut Streaming<SnapshotChunk>,
+) -> Result<Storage, Status> {
+    let failed = |error: StorageError| Status::internal(error.to_string());
+    let stopping = |error: Stopping| Status::unavailable(error.to_string());
     let mut sum = Checksum::default();
-    while let Some(part) = queue.blocking_recv() {
+    while let Some(part) = next(stream).await? {
         match part {
             Part::Head(_) => return Err(Status::invalid_argument("snapshot with two heads")),
             Part::Rows(rows) => {
@@ -136,10 +148,13 @@ fn write_state(mut import: Import, mut queue: mpsc::Receiver<Part>) -> Result<cr
                 let rows = rows.rows.into_iter().map(|row| (row.key, row.value)).collect();
                 let chunk = Chunk { table, rows };
                 sum.add(&chunk);
-                import.push(&chunk).map_err(|error| Status::internal(error.to_string()))?;
+                let mut writing = import;
+                let written = threads.run(Work::Apply, move || writing.push(&chunk).map(|()| writing)).await;
+                import = written.map_err(stopping)?.map_err(failed)?;
             }
             Part::Tail(tail) if (tail.rows, tail.crc32c) == (sum.rows, sum.crc) => {
-                return import.finish().map_err(|error| Status::internal(error.to_string()));
+                let finished = threads.run(Work::Apply, move || import.finish()).await;
+                return finished.map_err(stopping)?.map_err(failed);
             }
             Part::Tail(_) => return Err(Status::data_loss("snapshot differs from its checksum")),
         }

@@ -4,8 +4,9 @@ use super::model::{Model, STREAMS, Step, key, step};
 use crate::mvcc::{self, RevisionEvents, Store};
 use crate::storage::memory::MemoryFile;
 use crate::storage::{self, Durability, Storage};
+use crate::threads::{AtOnce, Threads};
 use crate::types::{KeyInterval, LeaseId};
-use crate::watch::{Hub, Metrics, ScanOn, Settings, WatchId, WatchSpec, WatchStream};
+use crate::watch::{Hub, Metrics, Settings, WatchId, WatchSpec, WatchStream};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use proptest::prelude::*;
@@ -129,11 +130,11 @@ proptest! {
         queue_deliveries in 0usize..4,
         queue_bytes in prop_oneof![Just(150usize), Just(400), Just(1 << 20)],
         slice_rows in 1usize..8,
-        scan_on in prop_oneof![3 => Just(ScanOn::Runtime), 1 => Just(ScanOn::BlockingPool)],
+        threads in prop_oneof![3 => Just(Threads::OnRuntime(Arc::new(AtOnce))), 1 => Just(Threads::Own)],
     ) {
         let gather = Duration::from_millis(1);
         let budget_bytes = 1 << 20;
-        let settings = Settings { queue_deliveries, queue_bytes, budget_bytes, slice_rows, gather, scan_on };
+        let settings = Settings { queue_deliveries, queue_bytes, budget_bytes, slice_rows, gather, threads };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(LocalSet::new().run_until(async {
             let mut node = Node::new(settings);

@@ -38,7 +38,11 @@ impl Client {
     /// Connects at the first call, and again when the connection is lost.
     pub fn new(endpoint: &str) -> Self {
         let channel = Endpoint::from_shared(endpoint.to_owned()).expect("an address that the harness made");
-        let channel = channel.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true).connect_lazy();
+        Self::over(channel.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true).connect_lazy(), endpoint)
+    }
+
+    /// A client that is connected by whoever made the channel.
+    pub fn over(channel: Channel, endpoint: &str) -> Self {
         Self { channel, deadline: DEADLINE, endpoint: endpoint.to_owned(), require_leader: false }
     }
 

@@ -5,7 +5,8 @@ use crate::history::Outcome;
 use crate::load::{Load, LoadSpec};
 use crate::proto::mvccpb::Event;
 use crate::{Client, Cluster, Flow, Random, wait};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Successful operations wanted between two faults.
 const CALM: usize = 25;
@@ -124,16 +125,15 @@ pub async fn run(cluster: &mut Cluster, count: usize, spec: LoadSpec, mut random
         inject(cluster, &load, fault, target, &mut random).await;
     }
     load.progress(CALM, RECOVERY_LIMIT).await;
-    judge(cluster, load).await;
+    judge(&cluster.clients(), load).await;
 }
 
 /// Stops the load and applies every checker.
 ///
 /// # Panics
 /// If any of them finds a fault.
-pub async fn judge(cluster: &Cluster, mut load: Load) {
+pub async fn judge(clients: &[Client], mut load: Load) {
     load.stop_workers().await;
-    let clients = cluster.clients();
     // Leases that still run out would move the last revision while we look.
     let everything = wait::until("the last lease to end", Duration::from_secs(60), || async {
         let left = clients[0].leases().await.ok()?.leases.len();
@@ -163,7 +163,7 @@ pub async fn judge(cluster: &Cluster, mut load: Load) {
         assert_none("a watcher", &watch::check(watched, &truth, last));
     }
     assert_none("leases", &lease::check(&remains.operations, &truth, &remains.seen_at));
-    assert_none("HashKV", &agreement::check_hashes(&clients, last).await);
+    assert_none("HashKV", &agreement::check_hashes(clients, last).await);
     let unknown = remains.operations.iter().filter(|operation| matches!(operation.outcome, Outcome::Unknown(_)));
     let done = remains.operations.iter().filter(|operation| matches!(operation.outcome, Outcome::Done(_)));
     println!(

@@ -10,7 +10,8 @@ use crate::{Client, is_definite};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::Status;
 
 /// What a client asked for. Values are unique over the whole history, so that a write can be recognised.

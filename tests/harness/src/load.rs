@@ -8,9 +8,10 @@ use crate::{Client, Random, wait};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio::time::MissedTickBehavior;
 
 /// Who works, and how fast. Paced, since the point is faults and not load.

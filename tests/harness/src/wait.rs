@@ -2,7 +2,8 @@
 //! with a deadline, and says what it waited for when the deadline passes.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 

@@ -1,0 +1,42 @@
+//! Connections as arguments: a process listens and connects over TCP, a simulated cluster over a network of its own
+//! that delays, cuts and forgets (DESIGN D14). Knows nothing of what is said on them.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+
+/// A connection, whatever carries it.
+pub type Connection = Box<dyn Carrier>;
+
+pub trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Carrier for T {}
+
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Connection>> + Send + 'a>>;
+
+/// Where connections come in. Dropping it refuses those to come.
+pub trait Listen: Debug + Send {
+    /// The next connection.
+    fn accept(&mut self) -> Connecting<'_>;
+}
+
+/// How connections go out.
+pub trait Dial: Debug + Send + Sync {
+    /// Connects to `host:port`.
+    fn dial(&self, authority: &str) -> Connecting<'static>;
+}
+
+impl Listen for TcpListener {
+    fn accept(&mut self) -> Connecting<'_> {
+        Box::pin(async move {
+            let (stream, _from) = TcpListener::accept(self).await?;
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "connection without nodelay");
+            }
+            Ok(Box::new(stream) as Connection)
+        })
+    }
+}
