@@ -46,7 +46,7 @@ struct Failure {
     lasting: bool,
 }
 
-type Observer = Arc<dyn Fn() + Send + Sync>;
+type Observer = Arc<dyn Fn(&MemoryDisk) + Send + Sync>;
 
 #[derive(Debug)]
 struct MemoryLock {
@@ -73,15 +73,7 @@ impl MemoryDisk {
     }
 
     fn of(image: Image) -> Self {
-        let inner = Inner {
-            image,
-            operations: Calls::default(),
-            accesses: Calls::default(),
-            free_bytes: u64::MAX,
-            locked: HashSet::new(),
-            observer: None,
-        };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { inner: Arc::new(Mutex::new(Inner { image, ..Inner::new() })) }
     }
 
     /// What a power loss now would leave, chosen by `seed`: a disk of its own. This one, with the files that are open
@@ -93,6 +85,16 @@ impl MemoryDisk {
     /// What a process that ends now leaves: all that was written, synced or not.
     pub fn kill(&self) -> MemoryDisk {
         Self::of(self.lock().image.clone())
+    }
+
+    /// This disk for the next process, with all counts, failures to come and the observer. The process before may not
+    /// know yet that it has ended: what it does from now on happens to a copy that nobody sees.
+    pub fn next_process(&self) -> MemoryDisk {
+        let mut inner = self.lock();
+        let image = inner.image.clone();
+        let left_behind = Inner { image, ..Inner::new() };
+        let next = std::mem::replace(&mut *inner, left_behind);
+        Self { inner: Arc::new(Mutex::new(Inner { locked: HashSet::new(), ..next })) }
     }
 
     /// How many operations have changed or synced something; each file system call of that kind counts as one.
@@ -123,7 +125,7 @@ impl MemoryDisk {
 
     /// Calls `observer` after each operation, failed or not, and before its caller goes on: the place to look at what
     /// a crash then would leave. It must not change this disk.
-    pub fn observe(&self, observer: impl Fn() + Send + Sync + 'static) {
+    pub fn observe(&self, observer: impl Fn(&MemoryDisk) + Send + Sync + 'static) {
         self.lock().observer = Some(Arc::new(observer));
     }
 
@@ -150,7 +152,7 @@ impl MemoryDisk {
             (operate(&mut inner, injected), inner.observer.clone())
         };
         if let Some(observer) = observer {
-            observer();
+            observer(self);
         }
         result
     }
@@ -185,6 +187,17 @@ impl Calls {
 }
 
 impl Inner {
+    fn new() -> Self {
+        Self {
+            image: Image::new(),
+            operations: Calls::default(),
+            accesses: Calls::default(),
+            free_bytes: u64::MAX,
+            locked: HashSet::new(),
+            observer: None,
+        }
+    }
+
     fn file(&mut self, node: u64) -> io::Result<&mut FileNode> {
         match self.image.nodes.get_mut(&node) {
             Some(Node::File(file)) => Ok(file),
@@ -455,16 +468,19 @@ mod tests {
     }
 
     #[test]
-    fn an_observer_sees_the_disk_after_each_operation() {
+    fn an_observer_sees_the_disk_after_each_operation_of_a_process_that_lives() {
         let disk = MemoryDisk::new();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (observed, lengths) = (disk.clone(), seen.clone());
-        disk.observe(move || lengths.lock().unwrap().push(read(&observed.kill(), "a").len()));
+        let lengths = seen.clone();
+        disk.observe(move |disk| lengths.lock().unwrap().push(read(&disk.kill(), "a").len()));
         let file = disk.create(Path::new("a")).unwrap();
         file.write_at(0, b"abcd").unwrap();
         read(&disk, "a");
-        disk.forget_observer();
-        file.sync_data().unwrap();
-        assert_eq!(*seen.lock().unwrap(), [0, 4]);
+        let next = disk.next_process();
+        file.write_at(0, b"efghi").unwrap();
+        assert_eq!(read(&next, "a"), b"abcd");
+        next.forget_observer();
+        next.open(Path::new("a")).unwrap().sync_data().unwrap();
+        assert_eq!((next.operations(), &seen.lock().unwrap()[..]), (3, &[0, 4][..]));
     }
 }
