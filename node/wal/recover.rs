@@ -103,7 +103,7 @@ pub(crate) fn open(
         last: found.log.last(),
         torn,
     };
-    let shared = Arc::new(Shared::new(found.log, found.hard_state, settings.tail_bytes));
+    let shared = Arc::new(Shared::new(found.log, found.hard_state, settings.tail_bytes, on_fatal));
     let preparer = Preparer::start(disk.clone(), dir, segment_bytes, background);
     let resume = Resume {
         files: Files::new(disk, names, current, segment_bytes, preparer, metrics),
@@ -112,7 +112,7 @@ pub(crate) fn open(
         state: found.hard_state,
         last_written: found.last_written,
     };
-    let writer = Writer::new(shared.clone(), resume, settings, on_fatal);
+    let writer = Writer::new(shared.clone(), resume, settings);
     Ok((shared, writer, opened))
 }
 
