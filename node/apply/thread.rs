@@ -292,11 +292,12 @@ impl Thread {
         if !self.applier.is_compacting() {
             return Ok(());
         }
-        let start = Instant::now();
+        let start = self.clock.now();
         self.applier.compaction_slice(self.slice_rows)?;
         // A replay would remove the rows again, but only a durable commit lets the file reuse their space.
-        self.undurable.add(self.slice_rows as u64, 0, self.clock.now());
-        self.slice_rows = if start.elapsed() > SLICE_TIME {
+        let end = self.clock.now();
+        self.undurable.add(self.slice_rows as u64, 0, end);
+        self.slice_rows = if end.since(start) > SLICE_TIME {
             (self.slice_rows / 2).max(1)
         } else {
             (self.slice_rows * 2).min(self.settings.slice_rows)
