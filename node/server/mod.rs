@@ -1,6 +1,6 @@
 //! The root: reads what is on the disk, wires every part, and takes them down in order.
 
-mod bootstrap;
+pub mod bootstrap;
 mod clients;
 mod expiry;
 mod listen;
@@ -24,6 +24,7 @@ use anyhow::Context;
 use bootstrap::{Ground, Tools};
 use registers::Registers;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,14 @@ pub enum Ended {
 /// Ends the process at once, with a line that says why: log or state failed, and nothing that was not written may be
 /// acknowledged or served (DESIGN D9).
 pub type EndProcess = Arc<dyn Fn(&dyn std::error::Error) + Send + Sync>;
+
+/// The state cannot be read or written. Storage does not know the path that its file has in the end.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {cause}", path = path.display())]
+pub struct StateFailed<'e> {
+    pub path: PathBuf,
+    pub cause: &'e dyn std::error::Error,
+}
 
 /// What a member finds around it and does not decide by itself (DESIGN D14): a process brings the real things, a
 /// simulation its own.
@@ -117,6 +126,7 @@ struct Node {
     clock: Arc<dyn Clock>,
     threads: Threads,
     end_process: EndProcess,
+    state_path: PathBuf,
     removed: Arc<Notify>,
     wal: wal::Wal,
     last_index_found: u64,
@@ -136,6 +146,7 @@ impl Node {
         let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
         let timing = Timing { heartbeat: settings.raft.heartbeat_interval, election: settings.raft.election_timeout() };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
+        let read = || format!("read {}", state_path.display());
         let applier = Applier::open(apply::Parts {
             storage,
             lessor: Arc::clone(&lessor),
@@ -144,21 +155,21 @@ impl Node {
             cluster_metrics: registers.cluster.clone(),
             alarm_metrics: registers.alarm.clone(),
         })
-        .context("read state")?;
+        .with_context(read)?;
         let published = applier.published();
-        let snapshot = applier.snapshot().context("read state")?;
+        let snapshot = applier.snapshot().with_context(read)?;
         let applied = (snapshot.applied, snapshot.membership.clone());
         // It pins a version of the state file.
         drop(snapshot);
         let waiters = Arc::new(Waiters::default());
-        let state_failed = Arc::clone(&end_process);
+        let (state_failed, path) = (Arc::clone(&end_process), state_path.clone());
         let worker = Worker::start(apply::Start {
             applier,
             settings: apply::Settings { slice_rows: settings.compaction.batch_limit.max(1), ..Default::default() },
             log_synced: wal.synced(),
             waiters: Arc::clone(&waiters),
             metrics: registers.apply.clone(),
-            on_fatal: Box::new(move |fatal| state_failed(&fatal)),
+            on_fatal: Box::new(move |fatal| state_failed(&StateFailed { path, cause: &fatal })),
             clock: Arc::clone(&clock),
             threads: threads.clone(),
         })
@@ -184,7 +195,14 @@ impl Node {
             lessor,
             on_applied,
             applied,
-            state_files: StateFiles::new(disk, state_path, cache_bytes, registers.storage.clone(), threads.clone()),
+            state_files: StateFiles::new(
+                disk,
+                state_path.clone(),
+                cache_bytes,
+                registers.storage.clone(),
+                threads.clone(),
+                Arc::clone(&end_process),
+            ),
             dial,
         })
         .await?;
@@ -197,6 +215,7 @@ impl Node {
             clock,
             threads,
             end_process,
+            state_path,
             removed,
             wal,
             last_index_found: last_index,
@@ -237,9 +256,10 @@ impl Node {
             }
         });
         let (hub, end_process) = (Arc::clone(&self.hub), Arc::clone(&self.end_process));
+        let path = self.state_path.clone();
         background.spawn(async move {
             if let Err(error) = hub.catch_up().await {
-                end_process(&error);
+                end_process(&StateFailed { path, cause: &error });
             }
         });
         let clients = clients::Clients::new(self, settings, registers)?;
