@@ -289,13 +289,14 @@ impl Thread {
         if !self.applier.is_compacting() || !self.pace.wait(self.clock.now()).is_zero() {
             return Ok(());
         }
-        let start = Instant::now();
+        let start = self.clock.now();
         let rows = self.pace.slice(self.slice_rows);
         self.applier.compaction_slice(rows)?;
-        self.pace.did(rows, self.clock.now());
+        let end = self.clock.now();
+        self.pace.did(rows, end);
         // A replay would remove the rows again, but only a durable commit lets the file reuse their space.
-        self.undurable.add(rows as u64, 0, self.clock.now());
-        self.slice_rows = if start.elapsed() > SLICE_TIME {
+        self.undurable.add(rows as u64, 0, end);
+        self.slice_rows = if end.since(start) > SLICE_TIME {
             (self.slice_rows / 2).max(1)
         } else {
             (self.slice_rows * 2).min(self.settings.slice_rows)

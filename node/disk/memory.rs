@@ -3,7 +3,8 @@
 //!
 //! A crash takes, of each file, any subset of the unsynced writes, each cut at sectors of 512 bytes, and any
 //! subset of the unsynced changes of length; of each directory, any subset of the unsynced changes of names, a
-//! rename being one change. Kept changes keep their order.
+//! rename being one change. Kept changes keep their order. Writes whose sync failed stay like this for ever, as on
+//! Linux, whose page cache takes them for clean: only what is written again can be synced.
 
 mod file;
 mod image;
@@ -25,18 +26,27 @@ pub struct MemoryDisk {
 
 struct Inner {
     image: Image,
-    /// Operations so far that change or sync something.
-    operations: u64,
-    failures: Vec<Failure>,
+    operations: Calls,
+    accesses: Calls,
     free_bytes: u64,
     locked: HashSet<PathBuf>,
+    observer: Option<Observer>,
+}
+
+/// Calls of one kind so far, and those that are to fail.
+#[derive(Default)]
+struct Calls {
+    count: u64,
+    failures: Vec<Failure>,
 }
 
 struct Failure {
-    operation: u64,
+    call: u64,
     kind: io::ErrorKind,
     lasting: bool,
 }
+
+type Observer = Arc<dyn Fn(&MemoryDisk) + Send + Sync>;
 
 #[derive(Debug)]
 struct MemoryLock {
@@ -63,9 +73,7 @@ impl MemoryDisk {
     }
 
     fn of(image: Image) -> Self {
-        let (failures, locked) = (Vec::new(), HashSet::new());
-        let inner = Inner { image, operations: 0, failures, free_bytes: u64::MAX, locked };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { inner: Arc::new(Mutex::new(Inner { image, ..Inner::new() })) }
     }
 
     /// What a power loss now would leave, chosen by `seed`: a disk of its own. This one, with the files that are open
@@ -79,20 +87,51 @@ impl MemoryDisk {
         Self::of(self.lock().image.clone())
     }
 
+    /// This disk for the next process, with all counts, failures to come and the observer. The process before may not
+    /// know yet that it has ended: what it does from now on happens to a copy that nobody sees.
+    pub fn next_process(&self) -> MemoryDisk {
+        let mut inner = self.lock();
+        let image = inner.image.clone();
+        let left_behind = Inner { image, ..Inner::new() };
+        let next = std::mem::replace(&mut *inner, left_behind);
+        Self { inner: Arc::new(Mutex::new(Inner { locked: HashSet::new(), ..next })) }
+    }
+
     /// How many operations have changed or synced something; each file system call of that kind counts as one.
     pub fn operations(&self) -> u64 {
-        self.lock().operations
+        self.lock().operations.count
+    }
+
+    /// How many calls have only looked: opened, read, measured or listed.
+    pub fn accesses(&self) -> u64 {
+        self.lock().accesses.count
     }
 
     /// Lets the operation fail that is number `operation`, from 0, and that one alone. A failing write may have
     /// written its first sectors.
     pub fn fail_at(&self, operation: u64, kind: io::ErrorKind) {
-        self.lock().failures.push(Failure { operation, kind, lasting: false });
+        self.lock().operations.fail(Failure { call: operation, kind, lasting: false });
     }
 
     /// Lets every operation fail from number `operation` on.
     pub fn fail_from(&self, operation: u64, kind: io::ErrorKind) {
-        self.lock().failures.push(Failure { operation, kind, lasting: true });
+        self.lock().operations.fail(Failure { call: operation, kind, lasting: true });
+    }
+
+    /// As [`Self::fail_at`] for the calls that [`Self::accesses`] counts.
+    pub fn fail_access_at(&self, access: u64, kind: io::ErrorKind) {
+        self.lock().accesses.fail(Failure { call: access, kind, lasting: false });
+    }
+
+    /// Calls `observer` after each operation, failed or not, and before its caller goes on: the place to look at what
+    /// a crash then would leave. It must not change this disk.
+    pub fn observe(&self, observer: impl Fn(&MemoryDisk) + Send + Sync + 'static) {
+        self.lock().observer = Some(Arc::new(observer));
+    }
+
+    /// Ends [`Self::observe`].
+    pub fn forget_observer(&self) {
+        self.lock().observer = None;
     }
 
     /// Files may grow by this much in total from now on; then `StorageFull`. Nothing is given back.
@@ -103,15 +142,60 @@ impl MemoryDisk {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Something that changes or syncs. `injected` is the error that the test asked for; `operate` returns it, after
+    /// what a failing call may have done.
+    fn operation_with<R>(&self, operate: impl FnOnce(&mut Inner, io::Result<()>) -> io::Result<R>) -> io::Result<R> {
+        let (result, observer) = {
+            let mut inner = self.lock();
+            let injected = inner.operations.call();
+            (operate(&mut inner, injected), inner.observer.clone())
+        };
+        if let Some(observer) = observer {
+            observer(self);
+        }
+        result
+    }
+
+    fn operation<R>(&self, operate: impl FnOnce(&mut Inner) -> io::Result<R>) -> io::Result<R> {
+        self.operation_with(|inner, injected| {
+            injected?;
+            operate(inner)
+        })
+    }
+
+    /// Something that only looks.
+    fn access<R>(&self, look: impl FnOnce(&mut Inner) -> io::Result<R>) -> io::Result<R> {
+        let mut inner = self.lock();
+        inner.accesses.call()?;
+        look(&mut inner)
+    }
+}
+
+impl Calls {
+    fn fail(&mut self, failure: Failure) {
+        self.failures.push(failure);
+    }
+
+    /// Counts one; an error if it is to fail.
+    fn call(&mut self) -> io::Result<()> {
+        let number = self.count;
+        self.count += 1;
+        let hit = |failure: &&Failure| failure.call == number || (failure.lasting && failure.call < number);
+        self.failures.iter().find(hit).map_or(Ok(()), |failure| Err(failure.kind.into()))
+    }
 }
 
 impl Inner {
-    /// Counts an operation; an error if it is to fail.
-    fn operate(&mut self) -> io::Result<()> {
-        let number = self.operations;
-        self.operations += 1;
-        let hit = |failure: &&Failure| failure.operation == number || (failure.lasting && failure.operation < number);
-        self.failures.iter().find(hit).map_or(Ok(()), |failure| Err(failure.kind.into()))
+    fn new() -> Self {
+        Self {
+            image: Image::new(),
+            operations: Calls::default(),
+            accesses: Calls::default(),
+            free_bytes: u64::MAX,
+            locked: HashSet::new(),
+            observer: None,
+        }
     }
 
     fn file(&mut self, node: u64) -> io::Result<&mut FileNode> {
@@ -176,95 +260,96 @@ fn names(path: &Path) -> io::Result<Vec<String>> {
 
 impl Disk for MemoryDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let mut inner = self.lock();
-        inner.operate()?;
-        let (parent, name) = inner.parent(path)?;
-        if inner.image.dir(parent)?.current.contains_key(&name) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let node = inner.new_node(Node::File(FileNode::default()));
-        inner.image.dir_mut(parent)?.link(name, node);
+        let node = self.operation(|inner| {
+            let (parent, name) = inner.parent(path)?;
+            if inner.image.dir(parent)?.current.contains_key(&name) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let node = inner.new_node(Node::File(FileNode::default()));
+            inner.image.dir_mut(parent)?.link(name, node);
+            Ok(node)
+        })?;
         Ok(Arc::new(MemoryFile { disk: self.clone(), node }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let mut inner = self.lock();
-        let node = inner.find(path)?;
-        inner.file(node)?;
+        let node = self.access(|inner| {
+            let node = inner.find(path)?;
+            inner.file(node).map(|_| node)
+        })?;
         Ok(Arc::new(MemoryFile { disk: self.clone(), node }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.operate()?;
-        let ((parent, from), (to_parent, to)) = (inner.parent(from)?, inner.parent(to)?);
-        if parent != to_parent {
-            // One change of two directories: not modelled.
-            return Err(io::ErrorKind::CrossesDevices.into());
-        }
-        let replaced = inner.image.dir(parent)?.current.get(&to);
-        if let Some(Node::Dir(replaced)) = replaced.and_then(|node| inner.image.nodes.get(node))
-            && !replaced.current.is_empty()
-        {
-            return Err(io::ErrorKind::DirectoryNotEmpty.into());
-        }
-        inner.image.dir_mut(parent)?.rename(from, to)
+        self.operation(|inner| {
+            let ((parent, from), (to_parent, to)) = (inner.parent(from)?, inner.parent(to)?);
+            if parent != to_parent {
+                // One change of two directories: not modelled.
+                return Err(io::ErrorKind::CrossesDevices.into());
+            }
+            let replaced = inner.image.dir(parent)?.current.get(&to);
+            if let Some(Node::Dir(replaced)) = replaced.and_then(|node| inner.image.nodes.get(node))
+                && !replaced.current.is_empty()
+            {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            inner.image.dir_mut(parent)?.rename(from, to)
+        })
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.operate()?;
-        let (parent, name) = inner.parent(path)?;
-        let node = inner.find(path)?;
-        inner.file(node)?;
-        inner.image.dir_mut(parent)?.unlink(name)
+        self.operation(|inner| {
+            let (parent, name) = inner.parent(path)?;
+            let node = inner.find(path)?;
+            inner.file(node)?;
+            inner.image.dir_mut(parent)?.unlink(name)
+        })
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.operate()?;
-        let mut parent = Image::ROOT;
-        for name in names(path)? {
-            parent = match inner.image.dir(parent)?.current.get(&name) {
-                Some(&node) => node,
-                None => {
-                    let node = inner.new_node(Node::Dir(DirNode::default()));
-                    inner.image.dir_mut(parent)?.link(name, node);
-                    node
-                }
-            };
-        }
-        inner.image.dir(parent).map(|_| ())
+        self.operation(|inner| {
+            let mut parent = Image::ROOT;
+            for name in names(path)? {
+                parent = match inner.image.dir(parent)?.current.get(&name) {
+                    Some(&node) => node,
+                    None => {
+                        let node = inner.new_node(Node::Dir(DirNode::default()));
+                        inner.image.dir_mut(parent)?.link(name, node);
+                        node
+                    }
+                };
+            }
+            inner.image.dir(parent).map(|_| ())
+        })
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.operate()?;
-        let (parent, name) = inner.parent(path)?;
-        let node = inner.find(path)?;
-        inner.image.dir(node)?;
-        inner.image.dir_mut(parent)?.unlink(name)
+        self.operation(|inner| {
+            let (parent, name) = inner.parent(path)?;
+            let node = inner.find(path)?;
+            inner.image.dir(node)?;
+            inner.image.dir_mut(parent)?.unlink(name)
+        })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let inner = self.lock();
-        Ok(inner.image.dir(inner.find(dir)?)?.current.keys().cloned().collect())
+        self.access(|inner| Ok(inner.image.dir(inner.find(dir)?)?.current.keys().cloned().collect()))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        match self.lock().find(path) {
+        self.access(|inner| match inner.find(path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
-        }
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.operate()?;
-        let node = inner.find(dir)?;
-        inner.image.dir_mut(node)?.sync();
-        Ok(())
+        self.operation(|inner| {
+            let node = inner.find(dir)?;
+            inner.image.dir_mut(node)?.sync();
+            Ok(())
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
@@ -278,9 +363,7 @@ impl Disk for MemoryDisk {
     }
 
     fn available_bytes(&self, dir: &Path) -> io::Result<u64> {
-        let inner = MemoryDisk::lock(self);
-        inner.find(dir)?;
-        Ok(inner.free_bytes)
+        self.access(|inner| inner.find(dir).map(|_| inner.free_bytes))
     }
 }
 
@@ -327,6 +410,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_failed_sync_was_for_is_not_brought_to_the_disk_by_a_later_one() {
+        let disk = MemoryDisk::new();
+        let file = disk.create(Path::new("a")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        file.write_at(0, &[1; 1024]).unwrap();
+        disk.fail_at(disk.operations(), io::ErrorKind::Other);
+        assert!(file.sync_data().is_err());
+        file.write_at(1024, &[2; 512]).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(read(&disk.kill(), "a")[..1024], [1; 1024]);
+        let images: HashSet<_> = (0..50).map(|seed| read(&disk.kill().crash(seed), "a")).collect();
+        assert_eq!(images.len(), 4);
+        assert!(images.iter().all(|bytes| bytes[1024..] == [2; 512]));
+        // Written again, and thereby synced, in part of one sector.
+        file.write_at(100, &[1; 10]).unwrap();
+        file.sync_data().unwrap();
+        let images: HashSet<_> = (0..50).map(|seed| read(&disk.crash(seed), "a")).collect();
+        assert_eq!(images.len(), 2);
+    }
+
+    #[test]
     fn names_survive_a_crash_once_their_directory_is_synced() {
         let disk = MemoryDisk::new();
         disk.create_dir_all(Path::new("/d")).unwrap();
@@ -350,6 +454,10 @@ mod tests {
         file.write_at(0, b"abcd").unwrap();
         assert!(file.write_at(4, b"efgh").is_err());
         assert_eq!(read(&disk, "a"), b"abcd");
+        disk.fail_access_at(disk.accesses() + 1, io::ErrorKind::Other);
+        assert_eq!(file.len().unwrap(), 4);
+        assert!(file.read_at(0, &mut [0]).is_err());
+        assert!(file.read_at(0, &mut [0]).is_ok());
         disk.set_free_bytes(1);
         assert_eq!(file.allocate(10).unwrap_err().kind(), io::ErrorKind::StorageFull);
 
@@ -357,5 +465,22 @@ mod tests {
         assert_eq!(Disk::lock(&disk, Path::new("lock")).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(held);
         assert!(Disk::lock(&disk, Path::new("lock")).is_ok());
+    }
+
+    #[test]
+    fn an_observer_sees_the_disk_after_each_operation_of_a_process_that_lives() {
+        let disk = MemoryDisk::new();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let lengths = seen.clone();
+        disk.observe(move |disk| lengths.lock().unwrap().push(read(&disk.kill(), "a").len()));
+        let file = disk.create(Path::new("a")).unwrap();
+        file.write_at(0, b"abcd").unwrap();
+        read(&disk, "a");
+        let next = disk.next_process();
+        file.write_at(0, b"efghi").unwrap();
+        assert_eq!(read(&next, "a"), b"abcd");
+        next.forget_observer();
+        next.open(Path::new("a")).unwrap().sync_data().unwrap();
+        assert_eq!((next.operations(), &seen.lock().unwrap()[..]), (3, &[0, 4][..]));
     }
 }

@@ -197,7 +197,7 @@ impl Consensus {
             parts.applied,
             term_applied,
         );
-        let peers = PeerClients::new(parts.identity, parts.timing, parts.dial, state_files.threads.clone());
+        let peers = PeerClients::new(parts.identity, parts.timing, parts.dial, Arc::clone(&state_files));
         let raft = Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
         let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
         let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);

@@ -27,6 +27,7 @@ pub use bootstrap::bootstrap_log;
 pub use consensus::{Consensus, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
 pub use lease::LeaseAnswer;
 pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing};
-pub use state_files::StateFiles;
+pub use snapshot::conf_state;
+pub use state_files::{OnFatal, RECEIVED, StateFileError, StateFiles};
 pub use state_machine::OnApplied;
 pub use types::DecodeError;

@@ -1,11 +1,12 @@
 //! Snapshots of the state machine: a pinned version of the state on the sender, a finished file on the receiver.
 //! Taking one costs a durable commit and no copy; apply goes on meanwhile.
 
-use super::state_files::StateFiles;
+use super::state_files::{StateFileError, StateFiles};
 use super::types::{self, DecodeError, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::apply::{StateSnapshot, Worker};
-use crate::storage::{Storage, StorageError};
+use crate::storage::Storage;
 use crate::threads::Work;
+use keelstone_proto::raftpb::ConfState;
 use openraft::RaftSnapshotBuilder;
 use openraft::type_config::alias::SnapshotOf;
 use std::io;
@@ -41,19 +42,20 @@ impl SnapshotSource {
             SnapshotSource::Received(received) => Ok(received),
             SnapshotSource::Pinned(state) => {
                 let threads = files.threads.clone();
-                let copied = threads.run(Work::Read, move || copy(&state, &files)).await.map_err(io::Error::other)?;
-                copied.map_err(io::Error::other)
+                Ok(threads.run(Work::Read, move || copy(&state, &files)).await.map_err(io::Error::other)??)
             }
         }
     }
 }
 
-fn copy(state: &StateSnapshot, files: &StateFiles) -> Result<ReceivedState, StorageError> {
+fn copy(state: &StateSnapshot, files: &StateFiles) -> Result<ReceivedState, StateFileError> {
     let (path, mut import) = files.begin_import()?;
     for chunk in state.view.version().export(CHUNK_BYTES) {
-        import.push(&chunk?)?;
+        let chunk = files.check("read", files.path(), chunk)?;
+        files.check("write", &path, import.push(&chunk))?;
     }
-    Ok(ReceivedState { path, storage: import.finish()? })
+    let storage = files.check("write", &path, import.finish())?;
+    Ok(ReceivedState { path, storage })
 }
 
 pub type Snapshot = SnapshotOf<TypeConfig, SnapshotSource>;
@@ -90,4 +92,12 @@ fn meta_of(state: &StateSnapshot) -> Result<SnapshotMeta, DecodeError> {
 /// The membership row of the state; none before the first membership entry is applied.
 pub fn stored_membership(row: Option<&[u8]>) -> Result<StoredMembership, DecodeError> {
     row.map_or_else(|| Ok(StoredMembership::default()), types::stored_membership_from_bytes)
+}
+
+/// The members of the membership row, as a snapshot record of the log names them.
+///
+/// # Errors
+/// The row is not one.
+pub fn conf_state(row: Option<&[u8]>) -> Result<ConfState, DecodeError> {
+    Ok(types::conf_state(stored_membership(row)?.membership()))
 }

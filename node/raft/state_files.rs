@@ -3,12 +3,18 @@
 use crate::disk::Disk;
 use crate::storage::{self, Import, StorageError};
 use crate::threads::Threads;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The folder of the state file, and how files in it are made.
-#[derive(Debug)]
+/// Instead of the state file's extension while it is received.
+pub const RECEIVED: &str = "redb.received";
+
+/// Ends the node: a file of it cannot be read or written (DESIGN D9). What comes after counts for nothing.
+pub type OnFatal = Arc<dyn Fn(&dyn std::error::Error) + Send + Sync>;
+
+/// The folder of the state file, and how files in it are made. Whatever fails here ends the node.
 pub struct StateFiles {
     disk: Arc<dyn Disk>,
     /// The live state file.
@@ -17,6 +23,22 @@ pub struct StateFiles {
     metrics: storage::Metrics,
     /// Where whole states are read and written.
     pub threads: Threads,
+    on_fatal: OnFatal,
+}
+
+/// A file of the state could not be read or written. The node ends because of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {path}: {cause}", path = path.display())]
+pub struct StateFileError {
+    action: &'static str,
+    path: PathBuf,
+    cause: StorageError,
+}
+
+impl fmt::Debug for StateFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateFiles").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl StateFiles {
@@ -26,29 +48,61 @@ impl StateFiles {
         cache_bytes: usize,
         metrics: storage::Metrics,
         threads: Threads,
+        on_fatal: OnFatal,
     ) -> Self {
-        Self { disk, path, cache_bytes, metrics, threads }
+        Self { disk, path, cache_bytes, metrics, threads, on_fatal }
+    }
+
+    /// The live state file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Passes on what was done with a file of the state; an error ends the node.
+    ///
+    /// # Errors
+    /// That of `done`.
+    pub fn check<R>(
+        &self,
+        action: &'static str,
+        path: &Path,
+        done: Result<R, impl Into<StorageError>>,
+    ) -> Result<R, StateFileError> {
+        done.map_err(|cause| {
+            let error = StateFileError { action, path: path.to_owned(), cause: cause.into() };
+            (self.on_fatal)(&error);
+            error
+        })
     }
 
     /// Begins a file beside the live one; what an earlier attempt left is removed.
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn begin_import(&self) -> Result<(PathBuf, Import), StorageError> {
-        let path = self.path.with_extension("redb.received");
-        if self.disk.exists(&path)? {
-            self.disk.remove_file(&path)?;
+    pub fn begin_import(&self) -> Result<(PathBuf, Import), StateFileError> {
+        let path = self.path.with_extension(RECEIVED);
+        if self.check("look for", &path, self.disk.exists(&path))? {
+            self.check("remove", &path, self.disk.remove_file(&path))?;
         }
-        let file = self.disk.create(&path)?;
-        Ok((path, Import::new(file, self.cache_bytes, self.metrics.clone())?))
+        let file = self.check("create", &path, self.disk.create(&path))?;
+        let import = Import::new(file, self.cache_bytes, self.metrics.clone());
+        let import = self.check("create", &path, import)?;
+        Ok((path, import))
     }
 
     /// Puts a durable file in the place of the live one, durably.
     ///
     /// # Errors
     /// The rename or the sync of the folder failed.
-    pub fn put_in_place(&self, received: &Path) -> io::Result<()> {
-        self.disk.rename(received, &self.path)?;
-        self.disk.sync_dir(self.path.parent().unwrap_or(Path::new(".")))
+    pub fn put_in_place(&self, received: &Path) -> Result<(), StateFileError> {
+        self.check("rename to", &self.path, self.disk.rename(received, &self.path))?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        self.check("sync", folder, self.disk.sync_dir(folder))
+    }
+}
+
+impl From<StateFileError> for io::Error {
+    fn from(error: StateFileError) -> Self {
+        io::Error::other(error)
     }
 }

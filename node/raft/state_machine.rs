@@ -9,7 +9,6 @@ use crate::apply::{Committed, Outcome, Payload as Applied, Waiters, Worker};
 use crate::types::LogPosition;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use keelstone_proto::raftpb::ConfState;
 use openraft::storage::EntryResponder;
 use openraft::storage::RaftStateMachine;
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -70,12 +69,7 @@ impl StateMachine {
     }
 
     fn remember(&self, membership: &types::Membership) {
-        let conf_state = ConfState {
-            voters: membership.voter_ids().collect(),
-            learners: membership.learner_ids().collect(),
-            ..Default::default()
-        };
-        self.conf_state.store(Arc::new(conf_state));
+        self.conf_state.store(Arc::new(types::conf_state(membership)));
     }
 
     fn committed(&mut self, entry: types::Entry) -> Committed {

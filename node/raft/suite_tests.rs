@@ -83,7 +83,14 @@ fn state_machine(disk: Arc<dyn Disk>, conf_state: SharedConfState) -> StateMachi
         waiters,
         OnApplied::new(|_| {}, || {}),
         conf_state,
-        Arc::new(StateFiles::new(disk, STATE_FILE.into(), CACHE_BYTES, storage_metrics, Threads::Own)),
+        Arc::new(StateFiles::new(
+            disk,
+            STATE_FILE.into(),
+            CACHE_BYTES,
+            storage_metrics,
+            Threads::Own,
+            Arc::new(|error| eprintln!("{error}")),
+        )),
         (LogPosition::default(), None),
         watch::channel(0).0,
     )

@@ -163,6 +163,12 @@ pub fn membership_from_proto(proto: &internal::Membership) -> Result<Membership,
     Membership::new(vec![voters], nodes).map_err(|_| DecodeError::NoVoters)
 }
 
+/// What a snapshot record of the log says of the members.
+pub fn conf_state(membership: &Membership) -> raftpb::ConfState {
+    let (voters, learners) = (membership.voter_ids().collect(), membership.learner_ids().collect());
+    raftpb::ConfState { voters, learners, ..Default::default() }
+}
+
 /// The membership that the state machine keeps beside the applied position.
 pub fn stored_membership_to_bytes(stored: &StoredMembership) -> Bytes {
     let log = stored.log_id().as_ref().map(|id| {

@@ -4,17 +4,18 @@ use super::World;
 use crate::cluster::{self, InitialCluster, Member};
 use crate::config::{ClusterState, Settings, Url};
 use crate::disk::{Disk, DiskLock};
-use crate::raft::{Identity, bootstrap_log};
+use crate::raft::{self, Identity, bootstrap_log};
 use crate::storage::{self, Storage};
 use crate::types::{ClusterId, MemberId};
-use crate::wal::{self, Opened, Wal};
+use crate::wal::{self, Opened, Wal, WalError};
 use anyhow::{Context, bail};
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The state file, beside etcd's own folders.
 pub const STATE_FILE: &str = "state.redb";
+/// Instead of the state file's extension while it is made.
+const FRESH: &str = "redb.new";
 /// Held by the one process that uses the directory.
 const LOCK_FILE: &str = "keelstone.lock";
 
@@ -42,18 +43,35 @@ pub struct Tools<'a> {
 /// Locks the data directory, makes a log and a state if there are none, and opens both.
 ///
 /// # Errors
-/// Another process has the directory; it belongs to etcd; log or state is damaged or missing.
+/// Another process has the directory; it belongs to etcd; log or state is damaged or missing, or they do not belong
+/// together.
 pub fn open(settings: &Settings, tools: &Tools<'_>, on_fatal: wal::OnFatal) -> anyhow::Result<Ground> {
     let World { disk, threads, .. } = tools.world;
-    let disk = disk.as_ref();
+    let (ground, ()) = open_with(settings, tools, |dir, log| {
+        let (wal, opened) = Wal::open(disk.clone(), dir, log, tools.wal_metrics.clone(), on_fatal, threads)?;
+        Ok((wal, opened, ()))
+    })?;
+    Ok(ground)
+}
+
+/// As [`open`], with a log that `open_log` opens in the folder that it is given, and what else comes of that.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with<W>(
+    settings: &Settings,
+    tools: &Tools<'_>,
+    open_log: impl FnOnce(&Path, wal::Settings) -> Result<(Wal, Opened, W), WalError>,
+) -> anyhow::Result<(Ground, W)> {
+    let disk = tools.world.disk.as_ref();
     let member_dir = settings.member.member_dir();
     let wal_dir = settings.member.wal_dir();
     create_private_dir(disk, &member_dir)?;
     let lock = lock(disk, &member_dir)?;
     let state_path = member_dir.join(STATE_FILE);
     let has_log = wal::exists(disk, &wal_dir)?;
-    let has_state = disk.exists(&state_path)?;
-    if !has_state && disk.exists(&member_dir.join("snap").join("db"))? {
+    let has_state = is_there(disk, &state_path)?;
+    if !has_state && is_there(disk, &member_dir.join("snap").join("db"))? {
         bail!(
             "{} was left by etcd: taking over its data is not built yet in Keelstone; start with an empty data directory",
             member_dir.display()
@@ -70,13 +88,47 @@ pub fn open(settings: &Settings, tools: &Tools<'_>, on_fatal: wal::OnFatal) -> a
         segment_bytes: tools.world.segment_bytes,
         ..wal::Settings::default()
     };
-    let (wal, opened) =
-        Wal::open(Arc::clone(&tools.world.disk), &wal_dir, log, tools.wal_metrics.clone(), on_fatal, threads)
-            .with_context(|| format!("open log in {}", wal_dir.display()))?;
+    let (wal, opened, writing) =
+        open_log(&wal_dir, log).with_context(|| format!("open log in {}", wal_dir.display()))?;
+    remove_leftovers(disk, &state_path)?;
     let storage = open_state(tools, &state_path, has_state, &wal)?;
-    let Opened { identity, last, .. } = opened;
-    let identity = Identity { cluster: ClusterId(identity.cluster_id), member: MemberId(identity.node_id) };
-    Ok(Ground { identity, wal, storage, state_path, last_index: last.index, lock })
+    join(&wal, &storage).with_context(|| format!("{} and {}", state_path.display(), wal_dir.display()))?;
+    let identity =
+        Identity { cluster: ClusterId(opened.identity.cluster_id), member: MemberId(opened.identity.node_id) };
+    let last_index = wal.last().index;
+    Ok((Ground { identity, wal, storage, state_path, last_index, lock }, writing))
+}
+
+/// The log must go on where the state stands. A state that came as a snapshot may be ahead of the log, or stand where
+/// the log has entries of another leader: the crash came before the log learned of it, which is made good here.
+fn join(wal: &Wal, storage: &Storage) -> anyhow::Result<()> {
+    let meta = storage.version()?.meta()?;
+    let (applied, first_index, last) = (meta.applied, wal.first_index(), wal.last());
+    let term = wal.term_at(applied.index);
+    if applied.index + 1 < first_index {
+        bail!("the state ends with entry {}, the log begins with entry {first_index}", applied.index);
+    }
+    if applied.index == 0 || term == Some(applied.term) {
+        return Ok(());
+    }
+    let committed = wal.hard_state().commit;
+    if applied.index <= committed.min(last.index) {
+        let term = term.unwrap_or_default();
+        bail!("entry {} is of term {} in the state and of term {term} in the log", applied.index, applied.term);
+    }
+    tracing::warn!(
+        applied_index = applied.index,
+        last_index = last.index,
+        "the state is a snapshot that the log does not lead to; the log starts again behind it"
+    );
+    // In order before all that comes. A failure ends the process, as of any write.
+    let conf_state = raft::conf_state(meta.membership.as_deref()).context("read membership")?;
+    wal.reset_to(applied, conf_state, Box::new(|_| ()));
+    Ok(())
+}
+
+fn is_there(disk: &dyn Disk, path: &Path) -> anyhow::Result<bool> {
+    disk.exists(path).with_context(|| format!("look for {}", path.display()))
 }
 
 fn create_private_dir(disk: &dyn Disk, dir: &Path) -> anyhow::Result<()> {
@@ -141,6 +193,17 @@ fn resolve(url: &Url) -> Result<Url, String> {
     Url::parse(&format!("{scheme}://{address}")).map_err(|error| error.to_string())
 }
 
+/// A crash before a rename leaves a file that nobody relies on, as large as the state at worst.
+fn remove_leftovers(disk: &dyn Disk, state_path: &Path) -> anyhow::Result<()> {
+    for extension in [FRESH, raft::RECEIVED] {
+        let left = state_path.with_extension(extension);
+        if is_there(disk, &left)? {
+            disk.remove_file(&left).with_context(|| format!("remove {}", left.display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn open_state(tools: &Tools<'_>, path: &Path, exists: bool, wal: &Wal) -> anyhow::Result<Storage> {
     let World { disk, cache_bytes, .. } = tools.world;
     let metrics = tools.storage_metrics.clone();
@@ -152,11 +215,7 @@ fn open_state(tools: &Tools<'_>, path: &Path, exists: bool, wal: &Wal) -> anyhow
     if wal.purged().index > 0 {
         bail!("{} is missing and the log begins after entry {}", path.display(), wal.purged().index);
     }
-    // A crash before the rename leaves a file that nobody relies on.
-    let fresh = path.with_extension("redb.new");
-    if disk.exists(&fresh)? {
-        disk.remove_file(&fresh).with_context(|| format!("remove {}", fresh.display()))?;
-    }
+    let fresh = path.with_extension(FRESH);
     let file = disk.create(&fresh).with_context(|| format!("create {}", fresh.display()))?;
     let storage =
         Storage::create(file, *cache_bytes, metrics).with_context(|| format!("create {}", fresh.display()))?;

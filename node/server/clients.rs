@@ -1,9 +1,9 @@
 //! What clients see of a member: the services and pages, wired to the node behind them.
 
-use super::Node;
 use super::listen::Listener;
 use super::registers::Registers;
 use super::shutdown::DRAIN;
+use super::{Node, StateFailed};
 use crate::api::watch::{Parts as WatchParts, WatchService};
 use crate::api::{self, ConnectionSettings, Doors, Edge, HealthService, PageSet, Pages, Services, serve_client};
 use crate::api::{StreamEnder, StreamEnds};
@@ -41,7 +41,7 @@ impl Clients {
         let quota_bytes = quota_bytes(settings);
         register_server_metrics(node, settings, quota_bytes, &registers.registry)?;
         let sizes = registers.storage.clone();
-        let end_process = Arc::clone(&node.end_process);
+        let (end_process, path) = (Arc::clone(&node.end_process), node.state_path.clone());
         let shared = Arc::new(api::Node::new(api::Parts {
             consensus: node.consensus.clone(),
             worker: node.worker.clone(),
@@ -60,7 +60,7 @@ impl Clients {
                 let (total_bytes, in_use_bytes) = sizes.sizes();
                 api::StorageStats { total_bytes, in_use_bytes }
             }),
-            on_unreadable: Box::new(move |error| end_process(error)),
+            on_unreadable: Box::new(move |error| end_process(&StateFailed { path: path.clone(), cause: error })),
         }));
         let header_node = Arc::clone(&shared);
         let watch = WatchService::new(WatchParts {

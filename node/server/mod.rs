@@ -1,6 +1,6 @@
 //! The root: reads what is on the disk, wires every part, and takes them down in order.
 
-mod bootstrap;
+pub mod bootstrap;
 mod clients;
 mod expiry;
 mod listen;
@@ -26,6 +26,7 @@ use anyhow::Context;
 use bootstrap::{Ground, Tools};
 use registers::Registers;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,14 @@ pub enum Ended {
 /// Ends the process at once, with a line that says why: log or state failed, and nothing that was not written may be
 /// acknowledged or served (DESIGN D9).
 pub type EndProcess = Arc<dyn Fn(&dyn std::error::Error) + Send + Sync>;
+
+/// The state cannot be read or written. Storage does not know the path that its file has in the end.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {cause}", path = path.display())]
+pub struct StateFailed<'e> {
+    pub path: PathBuf,
+    pub cause: &'e dyn std::error::Error,
+}
 
 /// What a member finds around it and does not decide by itself (DESIGN D14): a process brings the real things, a
 /// simulation its own.
@@ -131,6 +140,7 @@ struct Node {
     clock: Arc<dyn Clock>,
     threads: Threads,
     end_process: EndProcess,
+    state_path: PathBuf,
     removed: Arc<Notify>,
     wal: wal::Wal,
     last_index_found: u64,
@@ -154,6 +164,7 @@ impl Node {
             silence: settings.raft.peer_silence(),
         };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
+        let read = || format!("read {}", state_path.display());
         let applier = Applier::open(apply::Parts {
             storage,
             lessor: Arc::clone(&lessor),
@@ -162,14 +173,14 @@ impl Node {
             cluster_metrics: registers.cluster.clone(),
             alarm_metrics: registers.alarm.clone(),
         })
-        .context("read state")?;
+        .with_context(read)?;
         let published = applier.published();
-        let snapshot = applier.snapshot().context("read state")?;
+        let snapshot = applier.snapshot().with_context(read)?;
         let applied = (snapshot.applied, snapshot.membership.clone());
         // It pins a version of the state file.
         drop(snapshot);
         let waiters = Arc::new(Waiters::default());
-        let state_failed = Arc::clone(&end_process);
+        let (state_failed, path) = (Arc::clone(&end_process), state_path.clone());
         let worker = Worker::start(apply::Start {
             applier,
             settings: apply::Settings {
@@ -181,7 +192,7 @@ impl Node {
             log_synced: wal.synced(),
             waiters: Arc::clone(&waiters),
             metrics: registers.apply.clone(),
-            on_fatal: Box::new(move |fatal| state_failed(&fatal)),
+            on_fatal: Box::new(move |fatal| state_failed(&StateFailed { path, cause: &fatal })),
             clock: Arc::clone(&clock),
             threads: threads.clone(),
         })
@@ -208,7 +219,14 @@ impl Node {
             lessor,
             on_applied,
             applied,
-            state_files: StateFiles::new(disk, state_path, cache_bytes, registers.storage.clone(), threads.clone()),
+            state_files: StateFiles::new(
+                disk,
+                state_path.clone(),
+                cache_bytes,
+                registers.storage.clone(),
+                threads.clone(),
+                Arc::clone(&end_process),
+            ),
             dial,
         })
         .await?;
@@ -221,6 +239,7 @@ impl Node {
             clock,
             threads,
             end_process,
+            state_path,
             removed,
             wal,
             last_index_found: last_index,
@@ -262,9 +281,10 @@ impl Node {
             }
         });
         let (hub, end_process) = (Arc::clone(&self.hub), Arc::clone(&self.end_process));
+        let path = self.state_path.clone();
         background.spawn(async move {
             if let Err(error) = hub.catch_up().await {
-                end_process(&error);
+                end_process(&StateFailed { path, cause: &error });
             }
         });
         let clients = clients::Clients::new(self, settings, registers)?;

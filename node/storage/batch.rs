@@ -159,6 +159,8 @@ impl Batch {
 
     /// Makes the batch visible, and durable if asked. A [`super::Version`] taken from now on sees it.
     pub fn commit(mut self, durability: Durability) -> Result<(), StorageError> {
+        // Not every failed call is an error of redb's.
+        self.storage.trouble.check()?;
         let sizes = (self.storage.usage.written_end.load(Ordering::Relaxed), self.row_bytes);
         // The row has a fixed size, so it is not counted: counting would change what it says.
         let row_bytes = self.row_bytes;

@@ -8,8 +8,12 @@ use std::io;
 pub enum StorageError {
     #[error("state file: {0}")]
     Redb(Box<redb::Error>),
+    /// A call on the file failed, or what it read is not what was written there; the text says which call and where.
     #[error("state file: {0}")]
     Io(#[from] io::Error),
+    /// Found when the file is opened. `near` is the last place that was read.
+    #[error("state file is corrupt near offset {near}: {what}")]
+    Corrupt { near: u64, what: String },
     #[error("state file is not empty")]
     NotEmpty,
     #[error("state file is empty")]
@@ -31,7 +35,10 @@ macro_rules! from_redb {
     ($($error:ident)*) => { $(
         impl From<redb::$error> for StorageError {
             fn from(error: redb::$error) -> Self {
-                StorageError::Redb(Box::new(error.into()))
+                match redb::Error::from(error) {
+                    redb::Error::Io(error) => StorageError::Io(error),
+                    error => StorageError::Redb(Box::new(error)),
+                }
             }
         }
     )* };

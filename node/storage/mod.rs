@@ -2,7 +2,8 @@
 //! (`reference/etcd-surface.md` 6.1), so that what is stored here can be exported to etcd row by row.
 //!
 //! Invariants: one [`Batch`] at a time; a batch is visible to every [`Version`] taken after its commit
-//! and to none before; after a crash the file equals its last durable commit. Knows nothing of keys,
+//! and to none before; after a crash the file equals its last durable commit; what is read is what was
+//! written, or an error (redb's checksums at the open, [`sums`] from then on). Knows nothing of keys,
 //! revisions or leases: rows are bytes here. Every error is final for the node (DESIGN D9).
 
 mod backend;
@@ -11,6 +12,7 @@ mod error;
 mod export;
 mod meta;
 mod metrics;
+mod sums;
 mod table;
 mod version;
 
@@ -28,7 +30,7 @@ pub use table::Table;
 pub use version::Version;
 
 use crate::disk;
-use backend::Backend;
+use backend::{Backend, Trouble};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,7 +42,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Storage {
     database: Arc<redb::Database>,
     usage: Arc<Usage>,
+    trouble: Arc<Trouble>,
     metrics: Metrics,
+}
+
+/// What of the file is compared with its checksums when it is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// It is empty.
+    Nothing,
+    Everything,
 }
 
 /// Key and value of a row.
@@ -70,19 +81,20 @@ impl Storage {
         if !file.is_empty()? {
             return Err(StorageError::NotEmpty);
         }
-        let storage = Self::start(file, cache_bytes, metrics)?;
+        let storage = Self::start(file, cache_bytes, metrics, Check::Nothing)?;
         let mut batch = storage.begin()?;
         batch.create_tables()?;
         batch.commit(Durability::Durable)?;
         Ok(storage)
     }
 
-    /// Opens a state file as its last durable commit left it. Refuses a file of a newer format.
+    /// Opens a state file as its last durable commit left it, after every page that counts was compared with its
+    /// checksum. Refuses a file of a newer format.
     pub fn open(file: Arc<dyn disk::File>, cache_bytes: usize, metrics: Metrics) -> Result<Self, StorageError> {
         if file.is_empty()? {
             return Err(StorageError::Empty);
         }
-        let storage = Self::start(file, cache_bytes, metrics)?;
+        let storage = Self::start(file, cache_bytes, metrics, Check::Everything)?;
         let meta = storage.version()?.meta()?;
         match meta.format {
             Some(format) if format <= FORMAT => {}
@@ -92,11 +104,23 @@ impl Storage {
         Ok(storage)
     }
 
-    fn start(file: Arc<dyn disk::File>, cache_bytes: usize, metrics: Metrics) -> Result<Self, StorageError> {
-        let usage = Arc::new(Usage::default());
-        let backend = Backend::new(file, usage.clone());
-        let database = redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)?;
-        Ok(Self { database: Arc::new(database), usage, metrics })
+    fn start(
+        file: Arc<dyn disk::File>,
+        cache_bytes: usize,
+        metrics: Metrics,
+        check: Check,
+    ) -> Result<Self, StorageError> {
+        let (usage, trouble) = (Arc::new(Usage::default()), Arc::new(Trouble::default()));
+        let backend = Backend::new(file, usage.clone(), trouble.clone());
+        let mut builder = redb::Builder::new();
+        builder.set_cache_size(cache_bytes).set_check_integrity_on_open(check == Check::Everything);
+        let database = builder.create_with_backend(backend).map_err(|error| match error {
+            redb::DatabaseError::Storage(redb::StorageError::Corrupted(what)) => {
+                StorageError::Corrupt { near: trouble.last_read(), what }
+            }
+            other => other.into(),
+        })?;
+        Ok(Self { database: Arc::new(database), usage, trouble, metrics })
     }
 
     /// Starts the one write transaction; waits if there is another.

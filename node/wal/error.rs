@@ -57,6 +57,22 @@ pub enum Corruption {
 }
 
 impl WalError {
+    /// Another one that says the same: one is for the caller, one ends the node.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            WalError::Io { action, path, source } => {
+                let source = io::Error::new(source.kind(), source.to_string());
+                WalError::Io { action, path: path.clone(), source }
+            }
+            WalError::Corrupt { file, offset, what } => {
+                WalError::Corrupt { file: file.clone(), offset: *offset, what: *what }
+            }
+            WalError::Missing { dir } => WalError::Missing { dir: dir.clone() },
+            WalError::Exists { dir } => WalError::Exists { dir: dir.clone() },
+            WalError::Purged { wanted, first } => WalError::Purged { wanted: *wanted, first: *first },
+        }
+    }
+
     /// What a callback is told; the error itself goes to `on_fatal`.
     pub(crate) fn kind(&self) -> io::ErrorKind {
         match self {

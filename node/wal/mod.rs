@@ -78,7 +78,8 @@ impl Default for Settings {
     }
 }
 
-/// What to do when a file operation fails: the log is of no use any more (D9). Called once, from the writer.
+/// What to do when a file operation fails: the log is of no use any more (D9). Called from the writer, once, and from
+/// those who read entries back.
 pub type OnFatal = Box<dyn Fn(WalError) + Send + Sync>;
 
 /// A handle of the log; clones share it. Dropping the last one stops the writer as [`Wal::close`] does, without

@@ -31,6 +31,16 @@ impl Collected {
 
 impl Shared {
     pub(crate) fn read(&self, range: Range<u64>, max_bytes: u64) -> Result<Vec<Entry>, WalError> {
+        let read = self.collect(range, max_bytes);
+        if let Err(error) = &read
+            && !matches!(error, WalError::Purged { .. })
+        {
+            self.fail(error.again());
+        }
+        read
+    }
+
+    fn collect(&self, range: Range<u64>, max_bytes: u64) -> Result<Vec<Entry>, WalError> {
         let mut found = Collected { entries: Vec::new(), bytes_left: max_bytes };
         let mut next = range.start;
         // Files first, memory last; entries may leave the memory meanwhile.

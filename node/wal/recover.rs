@@ -15,7 +15,7 @@ use super::segment::{Segment, SegmentName};
 use super::shared::Shared;
 use super::writer::{Resume, Writer};
 use super::{Metrics, OnFatal, Settings};
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
 use crate::types::LogPosition;
 use keelstone_proto::raftpb::ConfState;
 use std::collections::VecDeque;
@@ -103,7 +103,7 @@ pub(crate) fn open(
         last: found.log.last(),
         torn,
     };
-    let shared = Arc::new(Shared::new(found.log, found.hard_state, settings.tail_bytes));
+    let shared = Arc::new(Shared::new(found.log, found.hard_state, settings.tail_bytes, on_fatal));
     let preparer = Preparer::start(disk.clone(), dir, segment_bytes, background);
     let resume = Resume {
         files: Files::new(disk, names, current, segment_bytes, preparer, metrics),
@@ -112,7 +112,7 @@ pub(crate) fn open(
         state: found.hard_state,
         last_written: found.last_written,
     };
-    let writer = Writer::new(shared.clone(), resume, settings, on_fatal);
+    let writer = Writer::new(shared.clone(), resume, settings);
     Ok((shared, writer, opened))
 }
 
@@ -151,23 +151,33 @@ fn keep_copy(disk: &dyn Disk, dir: &Path, segment: &Segment, bad: Bad) -> Result
     }
     let to = disk.create(&copy).map_err(fail("create", &copy))?;
     let len = segment.file.len().map_err(fail("measure", &segment.path))?;
+    copy_bytes(segment, len, &*to, &copy)?;
+    to.sync_data().map_err(fail("sync", &copy))?;
+    disk.sync_dir(dir).map_err(fail("sync directory", dir))?;
+    Ok(Torn { file: segment.path.clone(), offset: bad.offset, what: bad.what, copy })
+}
+
+/// Writes the first `len` bytes of a segment to `to`, whose path is for errors.
+fn copy_bytes(segment: &Segment, len: u64, to: &dyn File, path: &Path) -> Result<(), WalError> {
     let mut buffer = Vec::new();
     let mut offset = 0;
     while offset < len {
         buffer.resize(usize::try_from(CHUNK_BYTES.min(len - offset)).expect("a chunk"), 0);
         segment.file.read_at(offset, &mut buffer).map_err(fail("read", &segment.path))?;
-        to.write_at(offset, &buffer).map_err(fail("write", &copy))?;
+        to.write_at(offset, &buffer).map_err(fail("write", path))?;
         offset += buffer.len() as u64;
     }
-    to.sync_data().map_err(fail("sync", &copy))?;
-    disk.sync_dir(dir).map_err(fail("sync directory", dir))?;
-    Ok(Torn { file: segment.path.clone(), offset: bad.offset, what: bad.what, copy })
+    Ok(())
 }
 
 /// Makes all that was read durable, and the rest of the last segment zeros: a torn write may have left bytes behind
 /// a frame of zero, which later records would join on to.
 fn mend(disk: &dyn Disk, dir: &Path, current: &Segment, segment_bytes: u64) -> Result<(), WalError> {
     let (file, path) = (&current.file, &current.path);
+    // The process before may have ended because a sync failed. What that sync was for is in the page cache, where it
+    // was read from, and counts as clean: a sync brings it to the disk only once it is written again. The segments
+    // before were synced when they were closed.
+    copy_bytes(current, current.end(), &**file, path)?;
     file.set_len(current.end()).map_err(fail("truncate", path))?;
     file.allocate(segment_bytes.max(current.end())).map_err(fail("allocate", path))?;
     file.sync_data().map_err(fail("sync", path))?;

@@ -1,6 +1,7 @@
 //! What the handles and the writer share: the log in memory and the queue of what is to be written. The lock is
 //! held for work on memory only, never over file operations or callbacks.
 
+use super::OnFatal;
 use super::entry::{Entry, HardState};
 use super::error::WalError;
 use super::log::Log;
@@ -110,10 +111,11 @@ pub(crate) struct Shared {
     bell: Notify,
     synced: Arc<AtomicU64>,
     tail_bytes: usize,
+    on_fatal: OnFatal,
 }
 
 impl Shared {
-    pub(crate) fn new(log: Log, hard_state: HardState, tail_bytes: usize) -> Self {
+    pub(crate) fn new(log: Log, hard_state: HardState, tail_bytes: usize, on_fatal: OnFatal) -> Self {
         let synced = log.last().index;
         let state = State {
             synced,
@@ -134,6 +136,7 @@ impl Shared {
             bell: Notify::new(),
             synced: Arc::new(AtomicU64::new(synced)),
             tail_bytes,
+            on_fatal,
         }
     }
 
@@ -279,8 +282,10 @@ impl Shared {
         }
     }
 
-    pub(crate) fn fail(&self, error: &WalError) {
-        self.lock().failure = Some((error.kind(), error.to_string()));
+    /// The log is of no use any more.
+    pub(crate) fn fail(&self, error: WalError) {
+        self.lock().failure.get_or_insert((error.kind(), error.to_string()));
+        (self.on_fatal)(error);
     }
 
     /// The error that ended the log, if one did.

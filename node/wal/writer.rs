@@ -1,13 +1,13 @@
 //! The only one that writes to the log. Takes all that is queued, one write, one sync, then the callbacks in order.
 //! The sync before is the only wait for company.
 
+use super::Settings;
 use super::encode::{Encoder, segment_head};
 use super::entry::{Entry, HardState, Identity};
 use super::error::WalError;
 use super::files::Files;
 use super::places::to_units;
 use super::shared::{Batch, Done, Finished, Job, Patience, Shared, Written};
-use super::{OnFatal, Settings};
 use crate::threads::{Pace, Work};
 use std::fmt;
 use std::io;
@@ -26,8 +26,6 @@ pub struct Writer {
     /// Up to which index a synced snapshot record stands for the entries.
     purged: u64,
     settings: Settings,
-    on_fatal: OnFatal,
-    failure: Option<(io::ErrorKind, String)>,
     // Reused by each batch.
     dones: Vec<Done>,
     written: Vec<Written>,
@@ -50,7 +48,7 @@ pub(crate) struct Resume {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, resume: Resume, settings: Settings, on_fatal: OnFatal) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, resume: Resume, settings: Settings) -> Self {
         let Resume { files, crc, identity, state, last_written } = resume;
         let purged = shared.lock().log.purged().index;
         Self {
@@ -62,8 +60,6 @@ impl Writer {
             last_written,
             purged,
             settings,
-            on_fatal,
-            failure: None,
             dones: Vec::new(),
             written: Vec::new(),
             units: Vec::new(),
@@ -112,10 +108,10 @@ impl Writer {
 
     fn process(&mut self, batch: Batch) -> bool {
         let idle = batch.jobs.is_empty();
-        if let Some((kind, text)) = &self.failure {
+        if let Err(failure) = self.shared.outcome() {
             for queued in batch.jobs {
                 let (Job::Append { done, .. } | Job::HardState { done, .. } | Job::Snapshot { done, .. }) = queued.job;
-                done(Err(io::Error::new(*kind, text.clone())));
+                done(Err(io::Error::new(failure.kind(), failure.to_string())));
             }
             return !idle;
         }
@@ -227,18 +223,16 @@ impl Writer {
     }
 
     fn fail(&mut self, error: WalError) {
-        self.shared.fail(&error);
         let (kind, text) = (error.kind(), error.to_string());
-        (self.on_fatal)(error);
+        self.shared.fail(error);
         for done in self.dones.drain(..) {
             done(Err(io::Error::new(kind, text.clone())));
         }
-        self.failure = Some((kind, text));
     }
 
     /// Writes the commit index that came last, syncs, and removes the spare segment.
     fn stop(&mut self) {
-        if self.failure.is_some() {
+        if self.shared.outcome().is_err() {
             return;
         }
         let commit_only = self.shared.lock().take_batch(0);

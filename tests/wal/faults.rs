@@ -125,3 +125,26 @@ fn a_log_that_is_being_created_is_whole_or_absent() {
         }
     }
 }
+
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_written_again_before_it_counts() {
+    let disk = fresh();
+    let mut log = open(&disk, SMALL).unwrap();
+    log.append(0, vec![entry(1, 1, 600)]);
+    log.run();
+    disk.fail_at(disk.operations() + 1, io::ErrorKind::Other);
+    log.append(1, vec![entry(1, 2, 1500)]);
+    log.run();
+    assert!(log.failed());
+    // The process ends, and the next one finds the entry in the cache.
+    let disk = disk.kill();
+    let mut log = open(&disk, SMALL).unwrap();
+    assert_eq!(log.opened.last, at(1, 2));
+    log.append(2, vec![entry(1, 3, 100)]);
+    log.run();
+    assert_eq!(log.outcomes.done(), [2]);
+    for seed in 0..50 {
+        let after = open(&disk.crash(seed), SMALL).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(after.opened.last, at(1, 3), "seed {seed}");
+    }
+}

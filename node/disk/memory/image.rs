@@ -20,12 +20,15 @@ pub(super) enum Node {
     Dir(DirNode),
 }
 
-/// Invariant: `current` is `synced` with `pending` applied.
+/// Invariant: `current` is `synced` with `stale` and `pending` applied.
 #[derive(Clone, Default)]
 pub(super) struct FileNode {
     synced: Vec<u8>,
     pub(super) current: Vec<u8>,
     pub(super) pending: Vec<Change>,
+    /// Sectors that a failed sync was to bring to the disk. Kernels take them for written: they can be read, no later
+    /// sync brings them there, and only a crash shows whether they are.
+    stale: Vec<Change>,
 }
 
 #[derive(Clone)]
@@ -77,20 +80,40 @@ impl Change {
 
     /// Applies what a crash leaves of it.
     fn apply_in_part(&self, bytes: &mut Vec<u8>, random: &mut StdRng) {
-        let Change::Write { offset, data } = self else {
-            if random.random() {
-                self.apply(bytes);
+        match self {
+            Change::Len(_) => {
+                if random.random() {
+                    self.apply(bytes);
+                }
             }
-            return;
+            Change::Write { .. } => self.sectors().filter(|_| random.random()).for_each(|part| part.apply(bytes)),
+        }
+    }
+
+    /// A write cut at the sectors of the disk; nothing of a change of the length.
+    fn sectors(&self) -> impl Iterator<Item = Change> {
+        let (offset, data) = match self {
+            Change::Write { offset, data } => (*offset, data.as_slice()),
+            Change::Len(_) => (0, &[][..]),
         };
         let mut at = 0;
-        while at < data.len() {
-            let sector = SECTOR_BYTES - (offset + at as u64) % SECTOR_BYTES;
-            let end = data.len().min(at + size(sector));
-            if random.random() {
-                Change::Write { offset: offset + at as u64, data: data[at..end].to_vec() }.apply(bytes);
+        std::iter::from_fn(move || {
+            let start = at;
+            let sector = SECTOR_BYTES - (offset + start as u64) % SECTOR_BYTES;
+            at = data.len().min(start + size(sector));
+            (start < at).then(|| Change::Write { offset: offset + start as u64, data: data[start..at].to_vec() })
+        })
+    }
+
+    /// Whether this writes to the sector of `sector` too, or cuts it off.
+    fn replaces(&self, sector: &Change) -> bool {
+        let Change::Write { offset: start, .. } = sector else { return false };
+        match self {
+            Change::Len(len) => start >= len,
+            Change::Write { offset, data } => {
+                let first = offset - offset % SECTOR_BYTES;
+                (first..offset + data.len() as u64).contains(start)
             }
-            at = end;
         }
     }
 }
@@ -98,21 +121,34 @@ impl Change {
 impl FileNode {
     pub(super) fn sync(&mut self) {
         for change in self.pending.drain(..) {
+            // The sector is written as the cache has it.
+            for stale in self.stale.extract_if(.., |stale| change.replaces(stale)) {
+                stale.apply(&mut self.synced);
+            }
             change.apply(&mut self.synced);
+        }
+    }
+
+    pub(super) fn fail_to_sync(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            match change {
+                Change::Write { .. } => self.stale.extend(change.sectors()),
+                Change::Len(_) => self.pending.push(change),
+            }
         }
     }
 
     fn after_crash(&self, random: &mut StdRng) -> Self {
         let mut synced = self.synced.clone();
         let loss = Loss::choose(random);
-        for change in &self.pending {
+        for change in self.stale.iter().chain(&self.pending) {
             match loss {
                 Loss::Nothing => change.apply(&mut synced),
                 Loss::All => {}
                 Loss::Some => change.apply_in_part(&mut synced, random),
             }
         }
-        Self { current: synced.clone(), synced, pending: Vec::new() }
+        Self { current: synced.clone(), synced, pending: Vec::new(), stale: Vec::new() }
     }
 }
 

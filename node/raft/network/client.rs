@@ -5,8 +5,8 @@ use super::snapshot::send_snapshot;
 use super::{CLUSTER_HEADER, FROM_HEADER, Identity, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
 use crate::net::{Connection, Dial};
 use crate::raft::snapshot::SnapshotSource;
+use crate::raft::state_files::StateFiles;
 use crate::raft::types::{Peer, TypeConfig, Vote};
-use crate::threads::Threads;
 use crate::types::MemberId;
 use futures_util::{Stream, StreamExt};
 use http::Uri;
@@ -93,20 +93,20 @@ struct Shared {
     /// None: TCP, and all URLs of a peer at once. Else its first URL.
     dial: Option<Arc<dyn Dial>>,
     /// Where a snapshot is read.
-    threads: Threads,
+    files: Arc<StateFiles>,
     channels: Mutex<HashMap<(MemberId, Purpose), Known>>,
     /// Peers that did not answer when they were last asked.
     inactive: Mutex<HashSet<MemberId>>,
 }
 
 impl PeerClients {
-    pub fn new(identity: Identity, timing: Timing, dial: Option<Arc<dyn Dial>>, threads: Threads) -> Self {
+    pub fn new(identity: Identity, timing: Timing, dial: Option<Arc<dyn Dial>>, files: Arc<StateFiles>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 identity,
                 timing,
                 dial,
-                threads,
+                files,
                 channels: Mutex::new(HashMap::new()),
                 inactive: Mutex::default(),
             }),
@@ -329,7 +329,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             StreamingError::Unreachable(Unreachable::new(&Status::unavailable("snapshot: peer has no usable URL")))
         })?;
         tokio::select! {
-            sent = send_snapshot(self.clients.shared.threads.clone(), client, vote, snapshot) => match sent {
+            sent = send_snapshot(Arc::clone(&self.clients.shared.files), client, vote, snapshot) => match sent {
                 Ok(vote) => Ok(SnapshotResponse::new(vote)),
                 Err(status) => Err(StreamingError::Unreachable(Unreachable::new(&status))),
             },

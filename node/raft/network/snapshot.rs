@@ -6,12 +6,15 @@ use super::convert;
 use crate::apply::StateSnapshot;
 use crate::raft::Consensus;
 use crate::raft::snapshot::{CHUNK_BYTES, ReceivedState, Snapshot, SnapshotSource, stored_membership};
+use crate::raft::state_files::{StateFileError, StateFiles};
 use crate::raft::types::{SnapshotMeta, Vote};
 use crate::storage::{Chunk, Import, Storage, StorageError, Table};
-use crate::threads::{Stopping, Threads, Work};
+use crate::threads::{Stopping, Work};
 use crate::types::MemberId;
 use keelstone_proto::internal::snapshot_chunk::Part;
 use keelstone_proto::internal::{Row, SnapshotChunk, SnapshotHead, SnapshotRows, SnapshotTail};
+use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -24,7 +27,7 @@ const CHUNKS_AHEAD: usize = 4;
 /// # Errors
 /// The connection's, or `Internal` if the state cannot be read.
 pub async fn send_snapshot(
-    threads: Threads,
+    files: Arc<StateFiles>,
     mut client: Client,
     vote: Vote,
     snapshot: Snapshot,
@@ -39,14 +42,19 @@ pub async fn send_snapshot(
     };
     tracing::info!(index = state.applied.index, "sending database snapshot");
     let (chunks, receiver) = mpsc::channel(CHUNKS_AHEAD);
-    let read = read_state(threads, &state, head, chunks);
+    let read = read_state(files, &state, head, chunks);
     let (response, ()) = tokio::join!(client.install_snapshot(ReceiverStream::new(receiver)), read);
     tracing::info!("sent database snapshot");
     convert::vote_from_proto(response?.into_inner().vote.as_ref())
 }
 
 /// Feeds the connection until all is read or it has gone.
-async fn read_state(threads: Threads, state: &StateSnapshot, head: SnapshotHead, chunks: mpsc::Sender<SnapshotChunk>) {
+async fn read_state(
+    files: Arc<StateFiles>,
+    state: &StateSnapshot,
+    head: SnapshotHead,
+    chunks: mpsc::Sender<SnapshotChunk>,
+) {
     let send = async |part: Part| chunks.send(SnapshotChunk { part: Some(part) }).await.is_ok();
     if !send(Part::Head(head)).await {
         return;
@@ -55,21 +63,15 @@ async fn read_state(threads: Threads, state: &StateSnapshot, head: SnapshotHead,
     let mut export = state.view.version().export(CHUNK_BYTES);
     loop {
         let mut reading = export;
-        let read = threads.run(Work::Read, move || {
+        let read = files.threads.run(Work::Read, move || {
             let chunk = reading.next();
             (reading, chunk)
         });
         let Ok((rest, chunk)) = read.await else { return };
         export = rest;
-        let chunk = match chunk {
-            None => break,
-            Some(Ok(chunk)) => chunk,
-            Some(Err(error)) => {
-                // Without a tail the receiver discards what it has.
-                tracing::error!(error = %error, "failed to read state for a snapshot");
-                return;
-            }
-        };
+        let Some(chunk) = chunk else { break };
+        // Without a tail the receiver discards what it has.
+        let Ok(chunk) = files.check("read", files.path(), chunk) else { return };
         sum.add(&chunk);
         let rows = chunk.rows.into_iter().map(|(key, value)| Row { key, value }).collect();
         if !send(Part::Rows(SnapshotRows { table: chunk.table.name().to_owned(), rows })).await {
@@ -115,8 +117,9 @@ pub async fn receive_snapshot(
         last_membership: stored_membership(membership).map_err(|error| Status::invalid_argument(error.to_string()))?,
     };
     tracing::info!("remote-peer-id" = %from, "receiving database snapshot");
-    let (path, import) = consensus.state_files().begin_import().map_err(|error| Status::internal(error.to_string()))?;
-    let storage = write_state(&consensus.state_files().threads, import, &mut stream).await?;
+    let files = consensus.state_files();
+    let (path, import) = files.begin_import().map_err(|error| Status::internal(error.to_string()))?;
+    let storage = write_state(files, &path, import, &mut stream).await?;
     tracing::info!("remote-peer-id" = %from, path = %path.display(), "received and saved database snapshot");
     let snapshot = Snapshot { meta, snapshot: SnapshotSource::Received(ReceivedState { path, storage }) };
     let answer = consensus.raft().install_full_snapshot(vote, snapshot).await;
@@ -132,11 +135,12 @@ async fn next(stream: &mut Streaming<SnapshotChunk>) -> Result<Option<Part>, Sta
 }
 
 async fn write_state(
-    threads: &Threads,
+    files: &StateFiles,
+    path: &Path,
     mut import: Import,
     stream: &mut Streaming<SnapshotChunk>,
 ) -> Result<Storage, Status> {
-    let failed = |error: StorageError| Status::internal(error.to_string());
+    let failed = |error: StateFileError| Status::internal(error.to_string());
     let stopping = |error: Stopping| Status::unavailable(error.to_string());
     let mut sum = Checksum::default();
     while let Some(part) = next(stream).await? {
@@ -149,12 +153,18 @@ async fn write_state(
                 let chunk = Chunk { table, rows };
                 sum.add(&chunk);
                 let mut writing = import;
-                let written = threads.run(Work::Apply, move || writing.push(&chunk).map(|()| writing)).await;
-                import = written.map_err(stopping)?.map_err(failed)?;
+                let written = files.threads.run(Work::Apply, move || writing.push(&chunk).map(|()| writing)).await;
+                import = match written.map_err(stopping)? {
+                    // That is the sender's fault, not the disk's.
+                    Err(error @ StorageError::Unordered { .. }) => {
+                        return Err(Status::invalid_argument(error.to_string()));
+                    }
+                    written => files.check("write", path, written).map_err(failed)?,
+                };
             }
             Part::Tail(tail) if (tail.rows, tail.crc32c) == (sum.rows, sum.crc) => {
-                let finished = threads.run(Work::Apply, move || import.finish()).await;
-                return finished.map_err(stopping)?.map_err(failed);
+                let finished = files.threads.run(Work::Apply, move || import.finish()).await;
+                return files.check("write", path, finished.map_err(stopping)?).map_err(failed);
             }
             Part::Tail(_) => return Err(Status::data_loss("snapshot differs from its checksum")),
         }
