@@ -217,6 +217,7 @@ impl Member {
             dial: None,
             segment_bytes: LOG.segment_bytes,
             cache_bytes: CACHE_BYTES,
+            observer: None,
         };
         let tools = Tools { world: &world, wal_metrics: &METRICS.wal, storage_metrics: &METRICS.storage };
         let mut found = Log::default();

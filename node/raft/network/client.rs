@@ -373,6 +373,7 @@ impl PeerNetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::Threads;
     use crate::types::ClusterId;
     use keelstone_proto::internal::PeerInfoRequest;
     use tokio::net::TcpListener;
