@@ -282,8 +282,13 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             let mut client = self.client()?;
             let requests = input.map(|request| convert::append_to_proto(&request));
             // The answer's headers come at once, so this bounds the set-up only; afterwards the pings of the
-            // connection find a peer that has gone.
-            let set_up = tokio::time::timeout(option.soft_ttl(), client.append(requests)).await;
+            // connection find a peer that has gone. openraft's limit is a heartbeat: over a slow link, or to a busy
+            // machine, no stream for entries would ever come about.
+            let patience = match self.purpose {
+                Purpose::Replication => self.clients.timing().election,
+                Purpose::Heartbeat | Purpose::Snapshot | Purpose::Forward => option.soft_ttl(),
+            };
+            let set_up = tokio::time::timeout(patience, client.append(requests)).await;
             let set_up = set_up.unwrap_or_else(|_| Err(Status::deadline_exceeded("append stream set-up")));
             self.clients.note(self.target, set_up.as_ref().err());
             let answers = match set_up {
