@@ -270,7 +270,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        option: RPCOption,
+        _: RPCOption,
     ) -> BoxFuture<
         's,
         Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>,
@@ -282,12 +282,9 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             let mut client = self.client()?;
             let requests = input.map(|request| convert::append_to_proto(&request));
             // The answer's headers come at once, so this bounds the set-up only; afterwards the pings of the
-            // connection find a peer that has gone. openraft's limit is a heartbeat: over a slow link, or to a busy
-            // machine, no stream for entries would ever come about.
-            let patience = match self.purpose {
-                Purpose::Replication => self.clients.timing().election,
-                Purpose::Heartbeat | Purpose::Snapshot | Purpose::Forward => option.soft_ttl(),
-            };
+            // connection find a peer that has gone. openraft's limit is less than a heartbeat: over a slow link, or to
+            // a busy machine, no stream would ever come about.
+            let patience = self.clients.timing().election;
             let set_up = tokio::time::timeout(patience, client.append(requests)).await;
             let set_up = set_up.unwrap_or_else(|_| Err(Status::deadline_exceeded("append stream set-up")));
             self.clients.note(self.target, set_up.as_ref().err());
