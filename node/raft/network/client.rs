@@ -375,6 +375,7 @@ impl PeerNetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::MemoryDisk;
     use crate::threads::Threads;
     use crate::types::ClusterId;
     use keelstone_proto::internal::PeerInfoRequest;
@@ -390,8 +391,11 @@ mod tests {
             election: Duration::from_secs(1000),
             silence: Duration::from_millis(50),
         };
-        let peers =
-            PeerClients::new(Identity { cluster: ClusterId(1), member: MemberId(1) }, timing, None, Threads::Own);
+        let metrics = crate::storage::Metrics::register(&prometheus::Registry::new()).expect("fresh registry");
+        let (disk, unused) = (Arc::new(MemoryDisk::new()), Arc::new(|_: &dyn std::error::Error| {}));
+        let files = StateFiles::new(disk, "/state".into(), 1 << 20, metrics, Threads::Own, unused);
+        let identity = Identity { cluster: ClusterId(1), member: MemberId(1) };
+        let peers = PeerClients::new(identity, timing, None, Arc::new(files));
         let mut client = peers.client(MemberId(2), &urls, Purpose::Forward).expect("a usable URL");
         let answer = tokio::time::timeout(Duration::from_secs(60), client.info(PeerInfoRequest {})).await;
         assert!(answer.expect("it ends by itself").is_err());
