@@ -259,7 +259,7 @@ impl Cluster {
     fn ended(&mut self, place: usize, exit: &Exit) {
         self.note(format_args!("end of m{place}: {exit:?}"));
         match exit {
-            Exit::Stopped(_) => self.take_away(place, false, false),
+            Exit::Stopped => self.take_away(place, false, false),
             Exit::DiskFailed(_) | Exit::Refused(_) if self.doomed[place] => {
                 let loses_power = self.random.chance(50);
                 self.take_away(place, loses_power, false);

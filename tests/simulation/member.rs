@@ -8,7 +8,7 @@ use crate::trace::Trace;
 use keelstone::config::{ListenUrl, Settings};
 use keelstone::disk::MemoryDisk;
 use keelstone::logging::shutdown::Signal;
-use keelstone::server::{self, Ended, Listeners, Observer, World};
+use keelstone::server::{self, Listeners, Observer, World};
 use keelstone::threads::{Pace, Threads, Work};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -48,7 +48,7 @@ impl Pace for Speed {
 pub enum Exit {
     /// Log or state failed and it ended itself at once, with this message.
     DiskFailed(String),
-    Stopped(#[expect(dead_code, reason = "shown in the trace")] Ended),
+    Stopped,
     /// It did not start, or could not go on.
     Refused(String),
 }
@@ -121,7 +121,7 @@ fn program(machine: Machine, network: Network, trace: Trace, time: HostTime, sto
                 Exit::DiskFailed(failure.lock().expect("no panic here").take().unwrap_or_default())
             }
             ended = server::run_member(&settings, world, listeners, end_process, stopped) => match ended {
-                Ok(ended) => Exit::Stopped(ended),
+                Ok(_) => Exit::Stopped,
                 Err(error) => Exit::Refused(format!("{error:#}")),
             },
         }
