@@ -105,10 +105,16 @@ impl Load {
         Self { recorder, stop, until, workers, watchers, seen_at }
     }
 
-    /// Waits until this many more operations have succeeded.
+    /// Waits until this many more operations have succeeded. On a slow machine that may take long, so that `limit` is
+    /// for the time in which none does.
     pub async fn progress(&self, more: usize, limit: Duration) {
-        let goal = self.recorder.done() + more;
-        wait::until_true(&format!("{more} more operations to succeed"), limit, || self.recorder.done() >= goal).await;
+        let begun = self.recorder.done();
+        let mut done = begun;
+        while done < begun + more {
+            let what = format!("the next of {more} operations to succeed, after {}", done - begun);
+            wait::until_true(&what, limit, || self.recorder.done() > done).await;
+            done = self.recorder.done();
+        }
     }
 
     /// Ends the workers, each after its current operation.
