@@ -1,7 +1,7 @@
 //! Puts while a server cleans up: the longest wait of any while it is quiet, while it compacts, while it defragments.
 
-use crate::calls::writers;
-use crate::load::{Load, finish};
+use crate::calls::{Calls, writers};
+use crate::load::{Client, Load, finish};
 use crate::open_loop::at_rate;
 use crate::report::Report;
 use crate::rows::*;
@@ -55,10 +55,21 @@ pub async fn run(cluster: &Cluster, keys: &[Bytes], server: usize, report: &mut 
     }
 }
 
+/// etcd lets puts time out while it defragments much. That is how long they waited, and the next one goes on.
+struct Patient(Calls);
+
+impl Client for Patient {
+    async fn once(&mut self) {
+        if let Err(refused) = self.0.attempt().await {
+            eprintln!("a put while the server cleans up: {refused}");
+        }
+    }
+}
+
 /// The longest wait, in milliseconds, of a put that was due while `work` went on.
 async fn puts_during(cluster: &Cluster, keys: &[Bytes], work: impl Future<Output = ()>) -> (f64, Spent) {
     let load = Load::new();
-    let clients = writers(cluster, CLIENTS, keys).await;
+    let clients = writers(cluster, CLIENTS, keys).await.into_iter().map(Patient).collect();
     let task = tokio::spawn(at_rate(Arc::clone(&load), clients, PER_SEC));
     wait::pass(crate::load::WARM_UP).await;
     let meter = Meter::start(cluster).await;
