@@ -83,7 +83,12 @@ impl Lease for LeaseService {
         let answer = self.node.consensus.lease_time_to_live(LeaseId(request.id), request.keys).await;
         let (ttl, granted_ttl, keys) = match answer.map_err(ApiError::from)? {
             LeaseAnswer::Found { ttl_secs, granted_ttl_secs, keys } => (ttl_secs, granted_ttl_secs, keys),
-            LeaseAnswer::NotFound => (-1, 0, Vec::new()),
+            LeaseAnswer::NotFound => {
+                // Apply takes a lease away a moment before readers see its keys gone, and nobody may learn of the
+                // one without the other.
+                self.node.read_index().await?;
+                (-1, 0, Vec::new())
+            }
         };
         let header = self.node.answerer().header_at(self.node.revision());
         let id = request.id;

@@ -149,6 +149,30 @@ async fn the_time_to_live_counts_down_and_lists_keys() {
     .await;
 }
 
+/// Whoever is told that a lease is gone must not be shown its keys at the revision of that answer.
+#[tokio::test]
+async fn a_lease_is_not_gone_before_its_keys() {
+    check_alone(&[], async |case| {
+        for _ in 0..300 {
+            let id = case.client.grant(600, 0).await.expect("grant").id;
+            attach(case, "k", id).await;
+            let put = case.get("k").await.expect("the key").mod_revision;
+            let gone_at = async {
+                loop {
+                    let reply = case.client.time_to_live(id, false).await.expect("time to live");
+                    if reply.ttl == -1 {
+                        return revision(&reply.header);
+                    }
+                }
+            };
+            let (revoked, gone_at) = tokio::join!(case.client.revoke(id), gone_at);
+            revoked.expect("revoke");
+            assert!(gone_at > put, "gone at {gone_at}, the key was put at {put}");
+        }
+    })
+    .await;
+}
+
 /// A member that was elected a moment ago does not take a lease for gone because it does not keep its time yet.
 #[tokio::test]
 async fn the_first_lease_of_a_fresh_member_is_there() {
