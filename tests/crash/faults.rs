@@ -19,8 +19,6 @@ enum Fault {
     Operations(u64, ErrorKind),
     /// One call that only looks fails.
     Access(u64, ErrorKind),
-    /// Files may grow by so many bytes.
-    Full(u64),
 }
 
 impl Fault {
@@ -29,7 +27,6 @@ impl Fault {
             Fault::Operation(number, kind) => disk.fail_at(number, kind),
             Fault::Operations(number, kind) => disk.fail_from(number, kind),
             Fault::Access(number, kind) => disk.fail_access_at(number, kind),
-            Fault::Full(bytes) => disk.set_free_bytes(bytes),
         }
     }
 }
@@ -64,10 +61,7 @@ fn check_message(text: &str, fault: Fault) {
     ];
     assert!(actions.iter().any(|action| text.contains(action)), "no action in {text:?} after {fault:?}");
     assert!(text.contains(" /") || text.starts_with('/'), "no path in {text:?} after {fault:?}");
-    let cause = match fault {
-        Fault::Operation(_, kind) | Fault::Operations(_, kind) | Fault::Access(_, kind) => kind,
-        Fault::Full(_) => ErrorKind::StorageFull,
-    };
+    let (Fault::Operation(_, cause) | Fault::Operations(_, cause) | Fault::Access(_, cause)) = fault;
     assert!(text.contains(&cause.to_string()), "no cause in {text:?} after {fault:?}");
 }
 

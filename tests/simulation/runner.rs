@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Seeds of a run that asks for no number.
-const SHARE: u64 = 40;
+const SHARE: u64 = 20;
 /// Of those the first so many run twice, and both must leave the same trace.
 const TWICE: u64 = 2;
 
