@@ -9,14 +9,19 @@ impl Random {
         Self(seed)
     }
 
-    /// The seed in `KEELSTONE_SEED`, or one from the clock; printed, so that a failure can be repeated.
+    /// The stream of [`Self::seed_from_environment`].
     pub fn from_environment() -> Self {
+        Self(Self::seed_from_environment())
+    }
+
+    /// The seed in `KEELSTONE_SEED`, or one from the clock; printed, so that a failure can be repeated.
+    pub fn seed_from_environment() -> u64 {
         let seed = std::env::var("KEELSTONE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             now.map_or(1, |since| u64::from(since.subsec_nanos()) ^ since.as_secs())
         });
         println!("seed: KEELSTONE_SEED={seed}");
-        Self(seed)
+        seed
     }
 
     /// A stream of its own, which does not disturb this one's order when it is used more or less.

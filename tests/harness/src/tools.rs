@@ -30,6 +30,14 @@ pub fn read_wal(test: &str) -> Option<PathBuf> {
     found
 }
 
+/// The real server that ours is compared with: `KEELSTONE_ETCD`, else as [`etcdctl`] of 3.7.
+///
+/// # Panics
+/// As [`etcdctl`].
+pub fn etcd(test: &str) -> Option<PathBuf> {
+    std::env::var_os("KEELSTONE_ETCD").map(PathBuf::from).or_else(|| wanted("etcd", 7, test))
+}
+
 /// The real server (`KEELSTONE_ETCD_37`), for comparison; its absence is no news.
 pub fn find_etcd(minor: u32) -> Option<PathBuf> {
     find("etcd", minor)
