@@ -10,7 +10,7 @@ pub enum StorageError {
     Redb(Box<redb::Error>),
     /// A call on the file failed, or what it read is not what was written there; the text says which call and where.
     #[error("state file: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// Found when the file is opened. `near` is the last place that was read.
     #[error("state file is corrupt near offset {near}: {what}")]
     Corrupt { near: u64, what: String },
@@ -29,6 +29,12 @@ pub enum StorageError {
     /// An import must come in the order of an export.
     #[error("row {row:02x?} of table {table} is out of order")]
     Unordered { table: Table, row: Vec<u8> },
+}
+
+impl From<io::Error> for StorageError {
+    fn from(error: io::Error) -> Self {
+        StorageError::Io(error)
+    }
 }
 
 macro_rules! from_redb {

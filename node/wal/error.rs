@@ -30,6 +30,8 @@ pub enum Corruption {
     NoSeed,
     #[error("the length field {0:016x} is none")]
     LengthField(u64),
+    #[error("a length field of zero with more behind it")]
+    ZeroFrame,
     #[error("a record of {bytes} bytes does not fit into the remaining {rest}")]
     Length { bytes: u64, rest: u64 },
     #[error("a record cannot be decoded")]
@@ -40,8 +42,10 @@ pub enum Corruption {
     EntryType(u64),
     #[error("entry {found} follows where {expected} is the next")]
     Gap { expected: u64, found: u64 },
-    #[error("an entry of index 0")]
+    #[error("an entry of index or term 0")]
     ZeroIndex,
+    #[error("a state of term {term} and commit index {commit} after one of {before} and {commit_before}")]
+    StateGoesBack { term: u64, before: u64, commit: u64, commit_before: u64 },
     #[error("the ids of node and cluster differ from those before")]
     Identity,
     #[error("the log has no ids of node and cluster")]

@@ -85,7 +85,11 @@ impl RecordReader {
         let frame = self.fetch(offset, FRAME_BYTES)?;
         let frame = u64::from_le_bytes(self.buffer[frame].try_into().expect("eight bytes were fetched"));
         if frame == 0 {
-            return Ok(None);
+            return if self.sector_ends_in_zeros(offset)? {
+                Ok(None)
+            } else {
+                Err(ReadError::Bad(Bad { offset, what: Corruption::ZeroFrame, torn: false }))
+            };
         }
         let (bytes, padding) = (frame & ((1 << 56) - 1), (frame >> 56) & 7);
         let flag = if padding == 0 { 0 } else { 0x80 | padding };
@@ -111,6 +115,14 @@ impl RecordReader {
         self.offset = offset + FRAME_BYTES + bytes + padding;
         let (record, _) = parse_record(&self.buffer[unpadded], offset).expect("it was checked");
         Ok(Some(record))
+    }
+
+    /// Whether the log may end at `offset`: sectors are written as a whole, so that one which holds more than this
+    /// frame of zero was not torn, the frame was damaged.
+    fn sector_ends_in_zeros(&mut self, offset: u64) -> Result<bool, ReadError> {
+        let rest = (SECTOR_BYTES - offset % SECTOR_BYTES).min(self.end - offset);
+        let rest = self.fetch(offset, rest)?;
+        Ok(self.buffer[rest].iter().all(|&byte| byte == 0))
     }
 
     /// Whether a record checks that stands behind the frame at `offset`, with the length that it has inside. Then

@@ -132,7 +132,7 @@ impl Scan {
                 self.entry(entry.term, entry.index, units, segment)?;
             }
             kind::HARD_STATE => {
-                self.hard_state = parse_hard_state(record.data)?;
+                self.hard_state = self.next_state(parse_hard_state(record.data)?)?;
                 if self.restart.as_ref().is_some_and(|restart| self.hard_state.commit >= restart.index) {
                     self.restart = None;
                 }
@@ -151,8 +151,18 @@ impl Scan {
         Ok(())
     }
 
+    /// The type of a record is not under its checksum. An entry whose type was damaged reads as a hard state that goes
+    /// back: it has no term.
+    fn next_state(&self, state: HardState) -> Result<HardState, Corruption> {
+        let (before, commit_before) = (self.hard_state.term, self.hard_state.commit);
+        if state.term < before || state.commit < commit_before {
+            return Err(Corruption::StateGoesBack { term: state.term, before, commit: state.commit, commit_before });
+        }
+        Ok(state)
+    }
+
     fn entry(&mut self, term: u64, index: u64, units: u32, segment: &Arc<Segment>) -> Result<(), Corruption> {
-        if index == 0 {
+        if index == 0 || term == 0 {
             return Err(Corruption::ZeroIndex);
         }
         // A restart that was never confirmed, and the log went on where it was.

@@ -2,6 +2,7 @@
 //! of crashes are opened, `KEELSTONE_SEED` with which script it begins.
 
 mod faults;
+mod flips;
 mod history;
 mod images;
 mod member;

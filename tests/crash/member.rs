@@ -423,6 +423,18 @@ impl Member {
         self.fatal()
     }
 
+    /// Reads all of log and state, and compares it with what was committed.
+    ///
+    /// # Errors
+    /// It cannot be read, and why.
+    pub fn read_everything(&mut self) -> Result<(), String> {
+        let entries = self.wal.read(self.wal.first_index()..u64::MAX).map_err(|error| error.to_string())?;
+        assert_eq!(entries, self.log.entries, "the log as it is read back");
+        let promises = self.promises.copy();
+        state::try_check(&self.published, promises.history.state(promises.applied), state::Compaction::MayGoOn)
+            .map_err(|error| error.to_string())
+    }
+
     /// Ends the process in order.
     pub fn close(mut self) -> Result<(), Ended> {
         while self.step_log()? {}

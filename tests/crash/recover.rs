@@ -10,18 +10,26 @@ use keelstone::wal::HardState;
 
 /// Opens what is there, applies again what was committed, and goes on. Panics if anything that was promised is not so.
 pub fn recover(disk: &MemoryDisk, promises: &Shared) {
-    let mut member = Member::start(disk, promises).unwrap_or_else(|error| panic!("it does not start: {error:#}"));
+    recover_or_refuse(disk, promises).unwrap_or_else(|text| panic!("{text}"));
+}
+
+/// As [`recover`], on a disk that may be damaged.
+///
+/// # Errors
+/// The member says that it cannot start, or cannot go on, and why.
+pub fn recover_or_refuse(disk: &MemoryDisk, promises: &Shared) -> Result<(), String> {
+    let mut member = Member::start(disk, promises).map_err(|error| format!("it does not start: {error:#}"))?;
     let shown = promises.copy();
     // A leader commits what it finds, or knows that it was committed.
     let replayed = shown.history.last_index().min(agreeing(&member, &shown));
     assert!(replayed >= shown.acknowledged, "{} entries of {} are left", replayed, shown.acknowledged);
-    replay(&mut member, replayed)
-        .and_then(|()| write_on(&mut member, replayed))
-        .unwrap_or_else(|ended| panic!("{ended}"));
+    let went_on = replay(&mut member, replayed).and_then(|()| write_on(&mut member, replayed));
+    went_on.map_err(|ended| ended.to_string())?;
     let kept = promises.copy();
     let position = LogPosition { term: member.log.last().term, index: replayed + 1 };
     assert_eq!((kept.durable, member.wal.last()), (replayed + 1, position));
     state::check(&member.published, kept.history.state(replayed + 1), Compaction::IsDone);
+    Ok(())
 }
 
 /// Up to where the log holds what was committed.

@@ -262,6 +262,11 @@ impl Script {
         self.member().install(history.position(index), &chunks)
     }
 
+    /// Ends the process in order.
+    pub fn close(&mut self) -> Result<(), Ended> {
+        self.member.take().map_or(Ok(()), Member::close)
+    }
+
     fn restart(&mut self, how: Restart) -> Result<(), Ended> {
         let member = self.member.take().expect("the member runs");
         if let Restart::InOrder = how {

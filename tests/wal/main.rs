@@ -5,6 +5,7 @@ mod crash;
 mod decoder;
 mod etcd;
 mod faults;
+mod flips;
 mod recovery;
 mod support;
 mod threads;
