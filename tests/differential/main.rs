@@ -2,7 +2,7 @@
 //! event is compared. etcd is right; a difference is a defect of ours, or stands in README under "How it differs
 //! from etcd", and is masked where it says so.
 //!
-//! `KEELSTONE_ETCD` names the real server. `KEELSTONE_OPS` sets how many operations are run (20 000),
+//! `KEELSTONE_ETCD` names the real server. `KEELSTONE_OPS` sets how many operations are run (10 000),
 //! `KEELSTONE_SEED` repeats a run. `.ci/campaign differential N [SEED]` is the long run.
 
 mod difference;
@@ -40,7 +40,7 @@ fn suite() -> &'static Suite {
 
 fn operation_count() -> usize {
     let given = std::env::var("KEELSTONE_OPS").ok().map(|text| text.parse().expect("KEELSTONE_OPS is a number"));
-    given.unwrap_or(20_000)
+    given.unwrap_or(10_000)
 }
 
 #[tokio::test]
