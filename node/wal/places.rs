@@ -8,9 +8,6 @@ use std::sync::Arc;
 /// Records begin at multiples of this, so that 32 bits reach 32 GiB into a segment.
 const UNIT_BYTES: u64 = 8;
 
-/// The head of a segment is read along with an entry this close to it.
-const NEAR_BYTES: u64 = 64 << 10;
-
 /// Entries that are looked up at once: the caller holds a lock.
 const STRETCH_ENTRIES: u64 = 4096;
 
@@ -20,7 +17,18 @@ pub(crate) struct Places {
     first: u64,
     offsets: VecDeque<u32>,
     /// Which segment, from which index on. The first one covers `first`, if there are offsets.
-    runs: VecDeque<(u64, Arc<Segment>)>,
+    runs: VecDeque<Run>,
+    /// The entry placed last, void or not.
+    last: Option<(u32, Arc<Segment>)>,
+}
+
+/// Entries from `from` on that stand in one segment.
+#[derive(Debug)]
+struct Run {
+    from: u64,
+    segment: Arc<Segment>,
+    /// A record of the segment before the first of these that is still here, in units; none before the first of all.
+    before: Option<u32>,
 }
 
 /// Successive entries from `from` on, all in one segment.
@@ -30,7 +38,7 @@ pub(crate) struct Stretch {
     pub(crate) from: u64,
     /// Offset of each record, in the units of this file.
     units: Vec<u32>,
-    /// Where to begin to read: an earlier record if one is near, so that the checksum chain covers `from`.
+    /// Where to begin to read: at an earlier record, so that the checksum chain covers `from`.
     pub(crate) offset: u64,
 }
 
@@ -53,7 +61,7 @@ pub(crate) fn to_units(offset: u64) -> Option<u32> {
 impl Places {
     /// None; the next one to come is `first`.
     pub(crate) fn starting_at(first: u64) -> Self {
-        Self { first, offsets: VecDeque::new(), runs: VecDeque::new() }
+        Self { first, offsets: VecDeque::new(), runs: VecDeque::new(), last: None }
     }
 
     /// One behind the last.
@@ -76,9 +84,11 @@ impl Places {
         }
         self.truncate_after(index - 1);
         self.offsets.push_back(units);
-        if self.runs.back().is_none_or(|(_, last)| !Arc::ptr_eq(last, segment)) {
-            self.runs.push_back((index, segment.clone()));
+        if self.runs.back().is_none_or(|run| !Arc::ptr_eq(&run.segment, segment)) {
+            let before = self.last.take().filter(|(_, last)| Arc::ptr_eq(last, segment)).map(|(units, _)| units);
+            self.runs.push_back(Run { from: index, segment: segment.clone(), before });
         }
+        self.last = Some((units, segment.clone()));
         true
     }
 
@@ -88,7 +98,7 @@ impl Places {
         }
         let keep = (index + 1).saturating_sub(self.first);
         self.offsets.truncate(usize::try_from(keep).expect("no more than there are"));
-        while self.runs.back().is_some_and(|(from, _)| *from > index) {
+        while self.runs.back().is_some_and(|run| run.from > index) {
             self.runs.pop_back();
         }
     }
@@ -96,10 +106,13 @@ impl Places {
     /// Drops those before `first`. If none are left, the next to come is `first`.
     pub(crate) fn drop_before(&mut self, first: u64) {
         let dropped = first.saturating_sub(self.first).min(self.offsets.len() as u64);
-        self.offsets.drain(..usize::try_from(dropped).expect("no more than there are"));
+        let last_dropped = self.offsets.drain(..usize::try_from(dropped).expect("no more than there are")).last();
         self.first = self.first.max(first);
-        while self.runs.get(1).is_some_and(|(from, _)| *from <= self.first) {
+        while self.runs.get(1).is_some_and(|run| run.from <= self.first) {
             self.runs.pop_front();
+        }
+        if let Some(run) = self.runs.front_mut().filter(|run| run.from < first) {
+            run.before = last_dropped.or(run.before);
         }
         if self.offsets.is_empty() {
             self.runs.clear();
@@ -115,16 +128,14 @@ impl Places {
         let mut stretches = Vec::new();
         let (mut from, to) = (from, to.min(from.saturating_add(STRETCH_ENTRIES)));
         while from < to {
-            let run = self.runs.partition_point(|(start, _)| *start <= from) - 1;
-            let (start, segment) = &self.runs[run];
-            let end = self.runs.get(run + 1).map_or(to, |(next, _)| to.min(*next));
-            let at = self.offset(from);
+            let run = self.runs.partition_point(|run| run.from <= from) - 1;
+            let Run { from: start, segment, before } = &self.runs[run];
+            let end = self.runs.get(run + 1).map_or(to, |next| to.min(next.from));
+            // Never at the entry itself: its checksum is that of all before.
             let offset = if from > (*start).max(self.first) {
-                self.offset(from - 1).min(at)
-            } else if at <= NEAR_BYTES {
-                0
+                self.offset(from - 1)
             } else {
-                at
+                before.map_or(0, |units| u64::from(units) * UNIT_BYTES)
             };
             let skip = usize::try_from(from - self.first).expect("an index that is there");
             let len = usize::try_from(end - from).expect("at most one round");

@@ -2,7 +2,7 @@
 
 use crate::support::{SMALL, Stepped, at, conf, entry, file, fresh, open, segments};
 use keelstone::disk::MemoryDisk;
-use keelstone::wal::{Entry, HardState, WalError};
+use keelstone::wal::{Entry, HardState, Settings, WalError};
 
 /// A log of every kind of record, in several files.
 fn written() -> (MemoryDisk, Stepped) {
@@ -95,5 +95,35 @@ fn log_end(bytes: &[u8]) -> usize {
         }
         last = at;
         at += 8 + usize::try_from((frame & ((1 << 56) - 1)) + ((frame >> 56) & 7)).unwrap();
+    }
+}
+
+/// The checksum of a record needs that of the one before, which is not read again for every entry.
+#[test]
+fn an_entry_that_flipped_under_a_log_is_not_read_back_wherever_it_stands() {
+    let large = Settings { segment_bytes: 1 << 20, ..SMALL };
+    for purged in [0, 1, 60, 90, 120] {
+        let disk = fresh();
+        let mut log = open(&disk, large).unwrap();
+        for index in 1..=150 {
+            log.append(index, vec![entry(1, index, 1000)]);
+        }
+        log.run();
+        log.wal.save_commit(150);
+        if purged > 0 {
+            log.wal.purge(at(1, purged), conf(), log.outcomes.expect(200));
+            log.run();
+        }
+        for index in purged + 1..=purged + 3 {
+            assert_eq!(log.wal.read(index..index + 1).unwrap(), [entry(1, index, 1000)]);
+            let path = &segments(&disk)[0];
+            let (file, bytes) = file(&disk, path);
+            let data = entry(1, index, 1000).data;
+            let place = bytes.windows(1000).position(|window| window == &data[..]).unwrap() + 500;
+            file.write_at(place as u64, &[bytes[place] ^ 4]).unwrap();
+            let read = log.wal.read(index..index + 1);
+            assert!(matches!(read, Err(WalError::Corrupt { .. })), "entry {index} behind {purged}: {read:?}");
+            file.write_at(place as u64, &[bytes[place]]).unwrap();
+        }
     }
 }

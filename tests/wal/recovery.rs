@@ -92,9 +92,9 @@ fn bytes_behind_a_frame_of_zero_are_wiped() {
     let image = log.disk.kill();
     let (path, last) = place(&image, 3);
     let (segment, bytes) = file(&image, &path);
-    // The frame of a torn record was lost, its rest was not.
+    // The sector with the frame of a torn record was lost, the rest was not.
     let record = bytes[last as usize..].to_vec();
-    segment.write_at(last, &[0; 8]).unwrap();
+    segment.write_at(last, &vec![0; 512 - last as usize % 512]).unwrap();
     segment.write_at(last + 1024, &record[..1024]).unwrap();
     let mut again = open(&image, SMALL).unwrap();
     assert_eq!(again.opened.last, at(1, 2));

@@ -83,4 +83,5 @@ fn a_commit_index_that_comes_alone_is_written_a_little_later() {
         assert!(std::time::Instant::now() < deadline, "the commit index never came");
         std::thread::yield_now();
     }
+    log.close().unwrap();
 }
