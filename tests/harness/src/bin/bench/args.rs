@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::report::SERVERS;
 use keelstone_harness::tools;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything but `Ci` and `Plot`.
+    /// Everything but `Ci`, `Plot` and `Table`.
     All,
     One,
     Three,
@@ -16,6 +17,8 @@ pub enum Mode {
     Million,
     Ci,
     Plot,
+    /// Prints what the file of samples holds.
+    Table,
 }
 
 #[derive(Debug, Clone)]
@@ -29,6 +32,10 @@ pub struct Args {
     pub rounds: Option<usize>,
     /// Only loads whose name contains this are measured.
     pub row: String,
+    /// The servers to measure, by their places in [`SERVERS`].
+    pub servers: Vec<usize>,
+    /// Where samples are read from first and appended to.
+    pub samples: Option<PathBuf>,
     /// Of what is called a million: keys, and puts to one key.
     pub million: usize,
     pub pinned: bool,
@@ -40,8 +47,9 @@ pub struct Args {
     pub gate: bool,
 }
 
-const USAGE: &str = "usage: bench [all|one|three|catch-up|one-key|million|ci|plot] [--keelstone PATH] [--etcd PATH] \
-    [--seconds N] [--rounds N] [--row TEXT] [--million N] [--unpinned] [--folder PATH] [--out FILE.svg] [--gate]";
+const USAGE: &str = "usage: bench [all|one|three|catch-up|one-key|million|ci|plot|table] [--keelstone PATH] [--etcd PATH] \
+    [--seconds N] [--rounds N] [--row TEXT] [--server etcd|keelstone] [--million N] [--unpinned] \
+    [--folder PATH] [--samples FILE] [--out FILE.svg] [--gate]";
 
 impl Args {
     /// # Errors
@@ -55,6 +63,8 @@ impl Args {
             window: Duration::from_secs(5),
             rounds: None,
             row: String::new(),
+            servers: (0..SERVERS.len()).collect(),
+            samples: None,
             million: 1_000_000,
             pinned: cores >= 2,
             folder: PathBuf::from("target/bench"),
@@ -72,6 +82,9 @@ impl Args {
                 "million" => args.mode = Mode::Million,
                 "ci" => args.mode = Mode::Ci,
                 "plot" => args.mode = Mode::Plot,
+                "table" => args.mode = Mode::Table,
+                "--server" => args.servers = vec![server(&value()?)?],
+                "--samples" => args.samples = Some(value()?.into()),
                 "--keelstone" => args.keelstone = value()?.into(),
                 "--etcd" => args.etcd = value()?.into(),
                 "--seconds" => args.window = Duration::from_secs(number(&value()?)?),
@@ -101,6 +114,11 @@ impl Args {
 fn find_etcd() -> Option<PathBuf> {
     let named = std::env::var_os("KEELSTONE_ETCD").map(PathBuf::from);
     named.or_else(|| tools::find_etcd(7)).or_else(|| tools::find_etcd(5))
+}
+
+fn server(name: &str) -> Result<usize, String> {
+    let place = SERVERS.iter().position(|server| *server == name);
+    place.ok_or_else(|| format!("--server is one of {SERVERS:?}\n{USAGE}"))
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, String> {

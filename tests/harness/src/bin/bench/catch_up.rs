@@ -9,7 +9,7 @@ use crate::calls::WATCH;
 use crate::fill::fill;
 use crate::keys::random_keys;
 use crate::load::finish_within;
-use crate::report::{Report, SERVERS};
+use crate::report::Report;
 use crate::rows::*;
 use crate::subject::{Subjects, connect};
 use crate::table::median;
@@ -41,7 +41,7 @@ struct Cost {
 
 pub async fn run(args: &Args, subjects: &Subjects, report: &mut Report) {
     for _ in 0..args.rounds.unwrap_or(1) {
-        for server in 0..SERVERS.len() {
+        for &server in &args.servers {
             let cluster = subjects.start(server, 1).await;
             one_server(&cluster, server, report).await;
         }

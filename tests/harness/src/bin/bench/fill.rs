@@ -22,28 +22,33 @@ const ATTEMPTS: usize = 5;
 /// If it takes longer than `limit`.
 pub async fn fill(cluster: &Cluster, keys: &Arc<Vec<Bytes>>, limit: Duration) -> Duration {
     let connections = connect(cluster, LOADERS).await;
-    let (begun, next) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+    let (begun, next, again) = (Instant::now(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let tasks = (0..LOADERS)
         .map(|number| {
             let (mut caller, value) = (connections[number % connections.len()].caller(PUT), crate::keys::value());
-            let (keys, next) = (Arc::clone(keys), Arc::clone(&next));
+            let (keys, next, again) = (Arc::clone(keys), Arc::clone(&next), Arc::clone(&again));
             tokio::spawn(async move {
                 while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    put(&mut caller, put_frame(key, &value)).await;
+                    again.fetch_add(put(&mut caller, put_frame(key, &value)).await, Ordering::Relaxed);
                 }
             })
         })
         .collect();
     finish_within(limit, tasks).await;
+    let again = again.load(Ordering::Relaxed);
+    if again > 0 {
+        eprintln!("{again} puts were refused while loading, and put again");
+    }
     begun.elapsed()
 }
 
-async fn put(caller: &mut Caller, frame: Bytes) {
-    for attempt in 1..ATTEMPTS {
-        match caller.attempt(frame.clone()).await {
-            Ok(_) => return,
-            Err(refused) => eprintln!("attempt {attempt} to load a key: {refused}"),
+/// Returns how often it was refused.
+async fn put(caller: &mut Caller, frame: Bytes) -> usize {
+    for refused in 0..ATTEMPTS {
+        if caller.attempt(frame.clone()).await.is_ok() {
+            return refused;
         }
     }
     caller.call(frame).await;
+    ATTEMPTS
 }

@@ -1,7 +1,7 @@
 //! Rows that are a load on a server with 150 000 keys: on one member, and on three.
 
 use crate::args::Args;
-use crate::report::{Report, SERVERS};
+use crate::report::Report;
 use crate::rows::*;
 use crate::subject::Subjects;
 use crate::work::{Ground, Work};
@@ -69,8 +69,9 @@ impl Set {
             return;
         }
         // Turn and turn about, for what a first run leaves to the second.
-        for turn in 0..SERVERS.len() {
-            let server = (round + turn) % SERVERS.len();
+        let mut servers = args.servers.clone();
+        servers.rotate_left(round % args.servers.len());
+        for server in servers {
             let ground = Ground::prepare(subjects.start(server, self.members).await, args.window).await;
             for (name, work) in &rows {
                 report.add(name, server, &ground.measure(*work).await);

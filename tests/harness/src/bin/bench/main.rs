@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! cargo build --release --bin keelstone && cargo run --release -p keelstone-harness --bin bench -- \
-//!     [all|one|three|catch-up|one-key|million|ci|plot] [--etcd PATH] [--seconds N] [--rounds N] [--row TEXT] …
+//!     [all|one|three|catch-up|one-key|million|ci|plot|table] [--etcd PATH] [--seconds N] [--rounds N] [--row TEXT] …
 //! ```
 //! - `one`, `three`: loads on one member and on three; `catch-up`: lagging watchers; `one-key`: a million puts to one
 //!   key; `million`: a million keys; `all`: all of these, about half an hour
 //! - `ci`: a few rows for a noisy machine, judged by CPU ratios with a margin; `plot --out FILE.svg`: latency against
 //!   offered rate
+//! - `table --samples FILE` prints what earlier runs with `--samples FILE` measured; such a run can be gone on with
 //!
 //! Rates depend on the machine and on what the client leaves of it; server CPU per operation is the stable number. So
 //! that rates can be compared, servers run on the first core and clients on the second, unless `--unpinned`.
@@ -30,6 +31,7 @@ mod plot;
 mod report;
 mod rows;
 mod rules;
+mod samples;
 mod subject;
 mod svg;
 mod table;
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
 /// False if a gate that was asked for is missed.
 async fn run(args: &Args) -> bool {
     let subjects = Subjects::find(args);
-    let mut report = Report::default();
+    let mut report = Report::begin(args.samples.as_deref());
     let once = Args { rounds: Some(1), ..args.clone() };
     match args.mode {
         Mode::All => {
@@ -82,6 +84,7 @@ async fn run(args: &Args) -> bool {
         Mode::Million => million::run(args, &subjects, &mut report).await,
         Mode::Ci => ci::run(args, &subjects, &mut report).await,
         Mode::Plot => plot::run(args, &subjects).await,
+        Mode::Table => {}
     }
     println!("{}\n{CONDITIONS}\n\n{}", subjects.describe(), report.render());
     match args.mode {

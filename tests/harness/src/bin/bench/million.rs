@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::fill::fill;
 use crate::keys::random_keys;
-use crate::report::{Report, SERVERS};
+use crate::report::Report;
 use crate::rows::*;
 use crate::subject::Subjects;
 use crate::usage::{Usage, folder_mib, usage};
@@ -22,7 +22,7 @@ const RESTART_LIMIT: Duration = Duration::from_secs(120);
 pub async fn run(args: &Args, subjects: &Subjects, report: &mut Report) {
     let keys = Arc::new(random_keys("", 1, args.million));
     for _ in 0..args.rounds.unwrap_or(1) {
-        for server in 0..SERVERS.len() {
+        for &server in &args.servers {
             let mut cluster = subjects.start(server, 1).await;
             load(&cluster, &keys, server, report).await;
             few_writes::run(&cluster, &keys, server, report).await;

@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::calls::{Calls, writers};
 use crate::keys::random_keys;
 use crate::load::{Client, finish_within};
-use crate::report::{Report, SERVERS};
+use crate::report::Report;
 use crate::rows::*;
 use crate::subject::Subjects;
 use crate::usage::{Usage, usage};
@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(1800);
 
 pub async fn run(args: &Args, subjects: &Subjects, report: &mut Report) {
     for _ in 0..args.rounds.unwrap_or(1) {
-        for server in 0..SERVERS.len() {
+        for &server in &args.servers {
             let cluster = subjects.start(server, 1).await;
             let [first, last] = cpu_us_per_put(&cluster, args.million).await;
             report.add_value(ONE_KEY_FIRST, server, first);

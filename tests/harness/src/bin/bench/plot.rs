@@ -19,7 +19,8 @@ const MOST_FAILURES: usize = 2;
 pub async fn run(args: &Args, subjects: &Subjects) {
     let out = args.out.as_ref().expect("asked for with the mode");
     let mut lines = Vec::new();
-    for (server, name) in SERVERS.iter().enumerate() {
+    for &server in &args.servers {
+        let name = SERVERS[server];
         let ground = Ground::prepare(subjects.start(server, 1).await, args.window).await;
         let points = sweep(&ground, name).await;
         for (figure, label, dashed) in [(Figure::P99, "p99", false), (Figure::P50, "p50", true)] {

@@ -1,7 +1,9 @@
 //! Everything that was measured: for each row, figure and server a value a round.
 
 use crate::rules::{self, Rule};
+use crate::samples::{Line, Samples};
 use crate::table::{figure, median, render};
+use std::path::Path;
 
 /// In the order in which they are measured and printed.
 pub const SERVERS: [&str; 2] = ["etcd", "keelstone"];
@@ -26,7 +28,7 @@ pub enum Figure {
 }
 
 impl Figure {
-    const OF_LOADS: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Rate,
         Self::P50,
         Self::P99,
@@ -37,6 +39,7 @@ impl Figure {
         Self::Rss,
         Self::Client,
         Self::Others,
+        Self::Value,
     ];
 
     pub fn heading(self) -> &'static str {
@@ -61,38 +64,61 @@ pub type Sample = Vec<(Figure, f64)>;
 
 #[derive(Debug)]
 struct Entry {
-    row: &'static str,
+    row: String,
     figure: Figure,
     /// By server, a value a round.
     rounds: [Vec<f64>; 2],
 }
 
-#[derive(Debug, Default)]
-pub struct Report(Vec<Entry>);
+#[derive(Debug)]
+pub struct Report {
+    entries: Vec<Entry>,
+    samples: Option<Samples>,
+}
 
 impl Report {
+    /// Begins with what the file of samples holds, and keeps there what comes.
+    pub fn begin(samples: Option<&Path>) -> Self {
+        let mut report = Self { entries: Vec::new(), samples: None };
+        if let Some(path) = samples {
+            let (file, lines) = Samples::open(path);
+            lines.iter().for_each(|line| report.enter(line));
+            report.samples = Some(file);
+        }
+        report
+    }
+
     /// Adds a round of one server's row.
-    pub fn add(&mut self, row: &'static str, server: usize, sample: &Sample) {
+    pub fn add(&mut self, row: &str, server: usize, sample: &Sample) {
         for &(figure, value) in sample {
-            let at = self.0.iter().position(|entry| entry.row == row && entry.figure == figure).unwrap_or_else(|| {
-                self.0.push(Entry { row, figure, rounds: Default::default() });
-                self.0.len() - 1
-            });
-            self.0[at].rounds[server].push(value);
+            let line = Line { server, row: row.to_owned(), figure, value };
+            self.enter(&line);
+            if let Some(samples) = &mut self.samples {
+                samples.append(&line);
+            }
         }
         let numbers: Vec<String> =
             sample.iter().map(|(name, value)| format!("{} {}", name.heading(), figure(*value))).collect();
         eprintln!("{}: {row}: {}", SERVERS[server], numbers.join(", "));
     }
 
+    fn enter(&mut self, Line { server, row, figure, value }: &Line) {
+        let place = self.entries.iter().position(|entry| entry.row == *row && entry.figure == *figure);
+        let place = place.unwrap_or_else(|| {
+            self.entries.push(Entry { row: row.clone(), figure: *figure, rounds: Default::default() });
+            self.entries.len() - 1
+        });
+        self.entries[place].rounds[*server].push(*value);
+    }
+
     /// Adds a row that is one number.
-    pub fn add_value(&mut self, row: &'static str, server: usize, value: f64) {
+    pub fn add_value(&mut self, row: &str, server: usize, value: f64) {
         self.add(row, server, &vec![(Figure::Value, value)]);
     }
 
     /// Medians of both servers; NaN where nothing was measured.
     pub fn medians(&self, row: &str, figure: Figure) -> [f64; 2] {
-        let entry = self.0.iter().find(|entry| entry.row == row && entry.figure == figure);
+        let entry = self.entries.iter().find(|entry| entry.row == row && entry.figure == figure);
         entry.map_or([f64::NAN; 2], |entry| entry.rounds.each_ref().map(|rounds| median(rounds.iter().copied())))
     }
 
@@ -113,24 +139,26 @@ impl Report {
         tables.iter().filter(|table| table.len() > 1).map(|table| render(table)).collect::<Vec<_>>().join("\n")
     }
 
-    fn rows(&self) -> Vec<&'static str> {
-        let mut rows: Vec<&'static str> = Vec::new();
-        for entry in &self.0 {
-            if !rows.contains(&entry.row) {
-                rows.push(entry.row);
+    fn rows(&self) -> Vec<&str> {
+        let mut rows: Vec<&str> = Vec::new();
+        for entry in &self.entries {
+            if !rows.contains(&entry.row.as_str()) {
+                rows.push(&entry.row);
             }
         }
         rows
     }
 
     fn loads(&self) -> Vec<Vec<String>> {
-        let headings = Figure::OF_LOADS.map(|figure| figure.heading().to_owned());
-        let mut lines = vec![[&["load".to_owned(), "server".to_owned()][..], &headings, &["gate".to_owned()]].concat()];
+        let figures = Figure::ALL.into_iter().filter(|figure| *figure != Figure::Value);
+        let headings: Vec<&str> = figures.clone().map(Figure::heading).collect();
+        let head = [&["load", "server"], &headings[..], &["gate"]].concat();
+        let mut lines = vec![head.into_iter().map(str::to_owned).collect()];
         for row in self.rows() {
             if self.medians(row, Figure::Value).iter().any(|value| !value.is_nan()) {
                 continue;
             }
-            let numbers = Figure::OF_LOADS.map(|figure| self.medians(row, figure));
+            let numbers: Vec<_> = figures.clone().map(|figure| self.medians(row, figure)).collect();
             let line = |first: &str, second: &str, of: &dyn Fn([f64; 2]) -> f64, last: String| {
                 let cells = numbers.iter().map(|pair| figure(of(*pair)));
                 [first.to_owned(), second.to_owned()].into_iter().chain(cells).chain([last]).collect::<Vec<_>>()
