@@ -27,6 +27,8 @@ pub enum Reply {
 /// A replicated refusal: every member came to the same one, and nothing changed. Named as etcd's errors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
+    #[error("key is not provided")]
+    EmptyKey,
     #[error("key not found")]
     KeyNotFound,
     #[error("required revision has been compacted")]
