@@ -42,6 +42,8 @@ pub enum Corruption {
     Gap { expected: u64, found: u64 },
     #[error("an entry of index 0")]
     ZeroIndex,
+    #[error("a number of {0}, which no log reaches")]
+    TooLarge(u64),
     #[error("the ids of node and cluster differ from those before")]
     Identity,
     #[error("the log has no ids of node and cluster")]
