@@ -90,6 +90,6 @@ pub enum StateError {
     Cluster(#[from] crate::cluster::RowError),
     #[error(transparent)]
     Alarm(#[from] crate::alarm::AlarmRowError),
-    #[error("read lease row")]
-    Lease(#[from] prost::DecodeError),
+    #[error(transparent)]
+    Lease(#[from] crate::lease::LeaseRowError),
 }

@@ -6,7 +6,7 @@
 
 use super::key_index::KeyIndex;
 use super::record::Record;
-use super::revision::Revision;
+use super::revision::{MAX_MAIN, Revision};
 use super::view::parse_row_key;
 use crate::storage::{StorageError, Table, Version};
 use crate::types::LeaseId;
@@ -46,8 +46,8 @@ pub(super) fn load(version: &Version) -> Result<Loaded, StorageError> {
     let mut leased: Vec<(Bytes, Revision, LeaseId)> = Vec::new();
     version.scan(Table::Key, (Bound::Unbounded, Bound::Unbounded), |row_key, row| {
         let key = parse_row_key(row_key)?;
-        let record =
-            Record::parse(row).ok_or_else(|| StorageError::Malformed { table: Table::Key, row: row_key.to_vec() })?;
+        let record = Record::parse(row).filter(|record| (0..=MAX_MAIN).contains(&record.version));
+        let record = record.ok_or_else(|| StorageError::Malformed { table: Table::Key, row: row_key.to_vec() })?;
         last_main = key.revision().main;
         // A row without a key only moves the revision (`etcdutl snapshot restore --bump-revision`).
         if !record.key.is_empty() {
