@@ -136,6 +136,7 @@ impl Scan {
                 if self.restart.as_ref().is_some_and(|restart| self.hard_state.commit >= restart.index) {
                     self.restart = None;
                 }
+                self.pass_covered();
             }
             kind::SNAPSHOT => {
                 let (position, conf_state) = parse_snapshot(record.data)?;
@@ -186,6 +187,14 @@ impl Scan {
     fn covered(&self) -> u64 {
         let commit = self.hard_state.commit;
         self.snapshots.iter().map(|(position, _)| position.index).filter(|index| *index <= commit).max().unwrap_or(0)
+    }
+
+    /// Entries that end before what a snapshot covers say nothing either: the next one follows the snapshot.
+    fn pass_covered(&mut self) {
+        let next = self.covered() + 1;
+        if let Some(entries) = self.entries.as_mut().filter(|entries| entries.places.end() < next) {
+            *entries = Entries::from(next);
+        }
     }
 
     /// From which index on the files hold what was written.

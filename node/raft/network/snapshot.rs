@@ -1,14 +1,17 @@
 //! A snapshot on the wire: one head, chunks of rows, one tail with their count and checksum. Neither side holds
 //! more than a few chunks; the receiver writes them to a new state file and installs it only when it is whole.
 
+use super::check;
 use super::client::Client;
 use super::convert;
-use crate::apply::StateSnapshot;
+use super::server::with_known;
+use crate::apply::{self, StateSnapshot};
 use crate::raft::Consensus;
 use crate::raft::snapshot::{CHUNK_BYTES, ReceivedState, Snapshot, SnapshotSource, stored_membership};
-use crate::raft::types::{SnapshotMeta, Vote};
-use crate::storage::{Chunk, Import, Table};
-use crate::types::MemberId;
+use crate::raft::types::{self, SnapshotMeta, Vote};
+use crate::storage::{Chunk, Import, Storage, Table};
+use crate::types::{LogPosition, MemberId};
+use bytes::Bytes;
 use keelstone_proto::internal::snapshot_chunk::Part;
 use keelstone_proto::internal::{Row, SnapshotChunk, SnapshotHead, SnapshotRows, SnapshotTail};
 use tokio::sync::mpsc;
@@ -37,7 +40,9 @@ pub async fn send_snapshot(mut client: Client, vote: Vote, snapshot: Snapshot) -
     let response = client.install_snapshot(ReceiverStream::new(receiver)).await;
     reader.await.map_err(|error| Status::internal(error.to_string()))?;
     tracing::info!("sent database snapshot");
-    convert::vote_from_proto(response?.into_inner().vote.as_ref())
+    let answer = convert::vote_from_proto(response?.into_inner().vote.as_ref())?;
+    check::term(&answer, vote.leader_id().term)?;
+    Ok(answer)
 }
 
 /// Feeds the connection until all is read or it has gone.
@@ -100,10 +105,18 @@ pub async fn receive_snapshot(
         last_log_id: convert::log_id_from_proto(head.last_applied.as_ref()),
         last_membership: stored_membership(membership).map_err(|error| Status::invalid_argument(error.to_string()))?,
     };
+    with_known(consensus, |known| {
+        check::snapshot(&vote, meta.last_log_id.as_ref(), &meta.last_membership, from, known)
+    })?;
     tracing::info!("remote-peer-id" = %from, "receiving database snapshot");
     let (path, import) = consensus.state_files().begin_import().map_err(|error| Status::internal(error.to_string()))?;
     let (chunks, queue) = mpsc::channel(CHUNKS_AHEAD);
-    let writer = tokio::task::spawn_blocking(move || write_state(import, queue));
+    let head = (types::position_or_zero(meta.last_log_id.as_ref()), head.membership);
+    let writer = tokio::task::spawn_blocking(move || {
+        let storage = write_state(import, queue)?;
+        check_state(&storage, head)?;
+        Ok::<_, Status>(storage)
+    });
     while let Some(part) = next(&mut stream).await? {
         if chunks.send(part).await.is_err() {
             break;
@@ -125,7 +138,16 @@ async fn next(stream: &mut Streaming<SnapshotChunk>) -> Result<Option<Part>, Sta
     }
 }
 
-fn write_state(mut import: Import, mut queue: mpsc::Receiver<Part>) -> Result<crate::storage::Storage, Status> {
+/// What was received can be opened, and is what the head says: installed, anything else would end the process.
+fn check_state(storage: &Storage, (last, membership): (LogPosition, Bytes)) -> Result<(), Status> {
+    let meta = apply::check_state(storage).map_err(|error| Status::invalid_argument(format!("snapshot: {error}")))?;
+    if meta.applied != last || meta.membership.as_deref() != Some(&membership[..]) {
+        return Err(Status::invalid_argument("snapshot is another one than its head says"));
+    }
+    Ok(())
+}
+
+fn write_state(mut import: Import, mut queue: mpsc::Receiver<Part>) -> Result<Storage, Status> {
     let mut sum = Checksum::default();
     while let Some(part) = queue.blocking_recv() {
         match part {

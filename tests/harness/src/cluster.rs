@@ -35,6 +35,7 @@ impl ClusterSpec {
 pub struct Cluster {
     members: Vec<Member>,
     links: Links,
+    peer_ports: Vec<u16>,
     folder: PathBuf,
     pub election_timeout: Duration,
 }
@@ -72,7 +73,7 @@ impl Cluster {
             Member::new(&suite.server, folder.clone(), &format!("m{place}"), client_ports[place], args)
         });
         let members = members.collect();
-        Self { members, links, folder, election_timeout: spec.election_timeout }
+        Self { members, links, peer_ports, folder, election_timeout: spec.election_timeout }
     }
 
     /// Starts every member that does not run, and waits until all serve.
@@ -106,6 +107,11 @@ impl Cluster {
 
     pub fn len(&self) -> usize {
         self.members.len()
+    }
+
+    /// Where a member listens for its peers; other members come by a front that can be cut.
+    pub fn peer_port(&self, place: usize) -> u16 {
+        self.peer_ports[place]
     }
 
     pub fn is_empty(&self) -> bool {
