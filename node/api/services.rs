@@ -96,7 +96,7 @@ impl<W> Services<W> {
     {
         let learner = Arc::clone(&node);
         CallDoor {
-            max_message_bytes: node.settings.max_request_bytes + MAX_GRPC_OVERHEAD_BYTES,
+            max_message_bytes: node.settings.max_request_bytes.saturating_add(MAX_GRPC_OVERHEAD_BYTES),
             warn_unary_after: node.settings.warn_unary_after,
             serve: Box::new(move |rpc, caller, request| self.serve(rpc, caller, request)),
             is_learner: Box::new(move || learner.is_learner()),
