@@ -11,6 +11,7 @@ use keelstone_harness::proto::etcdserverpb::maintenance_client::MaintenanceClien
 use keelstone_harness::proto::etcdserverpb::{CompactionRequest, DefragmentRequest};
 use keelstone_harness::{Cluster, wait};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tonic::Code;
 
@@ -56,11 +57,16 @@ pub async fn run(cluster: &Cluster, keys: &[Bytes], server: usize, report: &mut 
 }
 
 /// etcd lets puts time out while it defragments much. That is how long they waited, and the next one goes on.
-struct Patient(Calls);
+struct Patient {
+    calls: Calls,
+    refused: Arc<AtomicU64>,
+}
 
 impl Client for Patient {
     async fn once(&mut self) {
-        if let Err(refused) = self.0.attempt().await {
+        if let Err(refused) = self.calls.attempt().await
+            && self.refused.fetch_add(1, Ordering::Relaxed) == 0
+        {
             eprintln!("a put while the server cleans up: {refused}");
         }
     }
@@ -69,7 +75,9 @@ impl Client for Patient {
 /// The longest wait, in milliseconds, of a put that was due while `work` went on.
 async fn puts_during(cluster: &Cluster, keys: &[Bytes], work: impl Future<Output = ()>) -> (f64, Spent) {
     let load = Load::new();
-    let clients = writers(cluster, CLIENTS, keys).await.into_iter().map(Patient).collect();
+    let refused = Arc::new(AtomicU64::new(0));
+    let patient = |calls| Patient { calls, refused: Arc::clone(&refused) };
+    let clients = writers(cluster, CLIENTS, keys).await.into_iter().map(patient).collect();
     let task = tokio::spawn(at_rate(Arc::clone(&load), clients, PER_SEC));
     wait::pass(crate::load::WARM_UP).await;
     let meter = Meter::start(cluster).await;
@@ -79,6 +87,10 @@ async fn puts_during(cluster: &Cluster, keys: &[Bytes], work: impl Future<Output
     load.stop();
     let spent = meter.stop(cluster).await;
     finish(vec![task]).await;
+    match refused.load(Ordering::Relaxed) {
+        0 => {}
+        count => eprintln!("{count} puts were refused while the server cleaned up"),
+    }
     let longest = load.counts().latencies.longest();
     (longest.as_secs_f64() * 1e3, spent)
 }
