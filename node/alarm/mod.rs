@@ -51,6 +51,8 @@ pub enum AlarmRowError {
     Decode(#[from] prost::DecodeError),
     #[error("alarm type {0} is unknown")]
     Type(i32),
+    #[error("alarm row {0:02x?} is not written as etcd writes it")]
+    Form(Vec<u8>),
 }
 
 impl Alarm {
@@ -66,7 +68,9 @@ impl Alarm {
             2 => AlarmType::Corrupt,
             other => return Err(AlarmRowError::Type(other)),
         };
-        Ok(Self { kind, member: MemberId(row.member) })
+        let alarm = Self { kind, member: MemberId(row.member) };
+        // Otherwise the alarm would be cleared and its row stay.
+        if alarm.to_row() == key { Ok(alarm) } else { Err(AlarmRowError::Form(key.to_vec())) }
     }
 }
 
@@ -111,6 +115,8 @@ mod tests {
         assert_eq!(alarm.to_row(), [0x08, 0xac, 0x02, 0x10, 0x01]);
         assert_eq!(Alarm::from_row(&alarm.to_row()).expect("own row"), alarm);
         assert!(matches!(Alarm::from_row(&[0x10, 9]), Err(AlarmRowError::Type(9))));
+        let swapped = [0x10, 0x01, 0x08, 0xac, 0x02];
+        assert!(matches!(Alarm::from_row(&swapped), Err(AlarmRowError::Form(_))));
     }
 
     #[test]

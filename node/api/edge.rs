@@ -119,11 +119,11 @@ impl<B> Edge<B> {
         };
         let metrics = &self.shared.metrics;
         let mut call = Call::start(Arc::clone(&metrics.grpc), rpc);
-        let timer = CallTimer::start(rpc, self.caller, door.warn_unary_after);
+        let timer = || CallTimer::start(rpc, self.caller, door.warn_unary_after);
         let needs_leader = match check(door, metrics, rpc, request.headers()) {
             Ok(needs_leader) => needs_leader,
             Err(error) => {
-                call.time(timer);
+                call.time(timer());
                 let response = Status::from(error).into_http();
                 return Responding::Done(Some(ResponseBody::wrap(response, call, None).map(EdgeBody::Call)));
             }
@@ -131,7 +131,7 @@ impl<B> Edge<B> {
         let max_bytes = door.max_message_bytes;
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&metrics.grpc), rpc, max_bytes));
         if !rpc.times_itself() {
-            call.time(timer);
+            call.time(timer());
         }
         let ended = rpc.is_stream().then(|| door.stream_ends.ended(needs_leader));
         Responding::Call { served: (door.serve)(rpc, self.caller, request), call: Some((call, ended)) }

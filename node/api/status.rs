@@ -180,6 +180,7 @@ impl From<AdmissionError> for ApiError {
 impl From<ApplyError> for ApiError {
     fn from(error: ApplyError) -> Self {
         match error {
+            ApplyError::EmptyKey => ApiError::EmptyKey,
             ApplyError::KeyNotFound => ApiError::KeyNotFound,
             ApplyError::Compacted => ApiError::Compacted,
             ApplyError::FutureRevision => ApiError::FutureRevision,

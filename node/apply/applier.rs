@@ -125,7 +125,7 @@ impl Applier {
         let alarms: Result<Alarms, _> = rows(Table::Alarm)?.iter().map(|(key, _)| Alarm::from_row(key)).collect();
         self.alarms = alarms.map_err(StateError::from)?;
         let leases: Result<Vec<LeaseRow>, _> =
-            rows(Table::Lease)?.iter().map(|(_, value)| LeaseRow::from_value(value)).collect();
+            rows(Table::Lease)?.iter().map(|(key, value)| LeaseRow::from_row(key, value)).collect();
         self.published.lessor.restore(leases.map_err(StateError::from)?, attachments);
         self.publish_cluster();
         self.publish_alarms();

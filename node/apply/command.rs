@@ -3,10 +3,12 @@
 //! An entry's data is etcd's `InternalRaftRequest`, a message with an optional field per command of which one
 //! is set. [`LogCommand`] reads the same bytes as a choice, so that the dispatcher is an exhaustive `match`.
 
+use super::LogError;
 use crate::types::LogPosition;
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb as pb;
 use keelstone_proto::membershippb;
+use prost::Message;
 
 /// A committed entry, in log order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,18 @@ pub(super) struct LogCommand {
                 1107, 1200, 1201, 1202, 1203, 1204, 1300, 1301, 1302, 9900"
     )]
     pub command: Option<Command>,
+}
+
+/// True of an entry that apply can read: to be asked before one enters the log from elsewhere, since every member stops
+/// at one that it cannot read.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_request(data: &Bytes) -> Result<(), LogError> {
+    match LogCommand::decode(data.clone())?.command {
+        Some(_) => Ok(()),
+        None => Err(LogError::UnknownCommand),
+    }
 }
 
 impl LogCommand {
@@ -169,7 +183,6 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message;
 
     #[test]
     fn a_command_reads_the_bytes_of_an_internal_raft_request() {

@@ -25,6 +25,7 @@ mod read;
 mod reply;
 mod scope;
 pub mod slow;
+mod state;
 mod thread;
 mod txn;
 mod waiters;
@@ -42,8 +43,9 @@ mod txn_tests;
 mod worker_tests;
 
 pub use applier::{Applier, Outcome, Parts, Published, StateSnapshot};
-pub use command::{Committed, Payload};
+pub use command::{Committed, Payload, check_request};
 pub use metrics::Metrics;
 pub use reply::{ApplyError, Fatal, LogError, Reply, StateError};
+pub use state::check_state;
 pub use waiters::{Answer, Waiters};
 pub use worker::{Settings, Start, Stopped, Worker};

@@ -17,9 +17,13 @@ pub(super) fn apply(scope: &mut Scope<'_, '_>, request: PutRequest) -> Applied {
     Ok(Reply::Put(response))
 }
 
-/// What must hold before anything of the transaction is written: the lease exists, and so does the key whose
-/// value or lease is to be kept.
+/// What must hold before anything of the transaction is written: there is a key, the lease exists, and so does the key
+/// whose value or lease is to be kept.
 pub(super) fn check(txn: &Txn<'_>, lessor: &Lessor, request: &PutRequest) -> Result<(), Failure> {
+    // Admission lets none in. A row without a key has another meaning, so that it would be gone after a restart.
+    if request.key.is_empty() {
+        return Err(ApplyError::EmptyKey.into());
+    }
     let lease = LeaseId(request.lease);
     if lease != LeaseId::NONE && !lessor.exists(lease) {
         return Err(ApplyError::Lease(LeaseError::NotFound).into());

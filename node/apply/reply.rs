@@ -28,6 +28,8 @@ pub enum Reply {
 /// they are within etcd.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
+    #[error("etcdserver: key is not provided")]
+    EmptyKey,
     #[error("etcdserver: key not found")]
     KeyNotFound,
     #[error("mvcc: required revision has been compacted")]
@@ -96,6 +98,6 @@ pub enum StateError {
     Cluster(#[from] crate::cluster::RowError),
     #[error(transparent)]
     Alarm(#[from] crate::alarm::AlarmRowError),
-    #[error("read lease row")]
-    Lease(#[from] prost::DecodeError),
+    #[error(transparent)]
+    Lease(#[from] crate::lease::LeaseRowError),
 }

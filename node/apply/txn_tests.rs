@@ -77,6 +77,8 @@ fn what_is_refused_is_refused_before_anything_is_written() {
     let kept = op(Request::RequestPut(pb::PutRequest { ignore_value: true, ..put("c", "") }));
     assert_eq!(node.txn(then(vec![write(), at(3)])), Err(ApplyError::FutureRevision), "its own revision is future");
     assert_eq!(node.txn(then(vec![write(), lease])), Err(ApplyError::Lease(LeaseError::NotFound)));
+    let nameless = op(Request::RequestPut(put("", "1")));
+    assert_eq!(node.txn(then(vec![write(), nameless])), Err(ApplyError::EmptyKey));
     let nested = op(Request::RequestTxn(then(vec![kept])));
     assert_eq!(node.txn(then(vec![write(), nested])), Err(ApplyError::KeyNotFound));
     node.apply(compaction(2)).expect("compacts");

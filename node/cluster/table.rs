@@ -45,8 +45,10 @@ impl MemberTable {
     }
 
     fn id_of_row(key: &[u8]) -> Result<MemberId, RowError> {
-        let id = std::str::from_utf8(key).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
-        id.map(MemberId).ok_or_else(|| RowError::MemberId(String::from_utf8_lossy(key).into_owned()))
+        let id = std::str::from_utf8(key).ok().and_then(|text| u64::from_str_radix(text, 16).ok()).map(MemberId);
+        // With leading zeros it would be another row than the one that is written.
+        id.filter(|id| Self::row_key(*id) == key)
+            .ok_or_else(|| RowError::MemberId(String::from_utf8_lossy(key).into_owned()))
     }
 
     /// Sorted by id.
@@ -237,7 +239,9 @@ mod tests {
         let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
         let read = MemberTable::from_rows(rows, removed.iter().map(Vec::as_slice)).expect("own rows");
         assert_eq!(read, members);
-        assert!(matches!(MemberTable::from_rows([], [b"xyz".as_slice()]), Err(RowError::MemberId(_))));
+        for wrong in [b"xyz".as_slice(), b"0ab", b"AB", b"+1", b""] {
+            assert!(matches!(MemberTable::from_rows([], [wrong]), Err(RowError::MemberId(_))), "{wrong:?}");
+        }
     }
 
     #[test]

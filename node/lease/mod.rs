@@ -17,7 +17,7 @@ mod row;
 pub use expiry::ExpiryQueue;
 pub use lessor::{Lease, LeaseTime, Lessor, NotPrimary, Renewal, RevokeWait};
 pub use metrics::Metrics;
-pub use row::LeaseRow;
+pub use row::{LeaseRow, LeaseRowError};
 
 /// The longest time to live that a client may ask for, in seconds (etcd `lease.MaxLeaseTTL`).
 pub const MAX_TTL_SECS: i64 = 9_000_000_000;

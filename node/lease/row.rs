@@ -24,10 +24,24 @@ impl LeaseRow {
         self.encode_to_vec()
     }
 
-    /// Reads the value of a row.
-    pub fn from_value(value: &[u8]) -> Result<Self, prost::DecodeError> {
-        Self::decode(value)
+    /// Reads a row.
+    pub fn from_row(key: &[u8], value: &[u8]) -> Result<Self, LeaseRowError> {
+        let row = Self::decode(value)?;
+        // Otherwise the lease would be revoked and its row stay.
+        if Self::key(LeaseId(row.id)) != key {
+            return Err(LeaseRowError::Key { id: LeaseId(row.id) });
+        }
+        Ok(row)
     }
+}
+
+/// A row of the table `lease` that etcd does not write.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseRowError {
+    #[error("read lease row")]
+    Decode(#[from] prost::DecodeError),
+    #[error("lease {id} stands under the key of another")]
+    Key { id: LeaseId },
 }
 
 #[cfg(test)]
@@ -39,6 +53,9 @@ mod tests {
         assert_eq!(LeaseRow::key(LeaseId(0x0102)), [0, 0, 0, 0, 0, 0, 1, 2]);
         let row = LeaseRow { id: 5, ttl_secs: 300, remaining_ttl_secs: 0 };
         assert_eq!(row.value(), [0x08, 5, 0x10, 0xac, 0x02]);
-        assert_eq!(LeaseRow::from_value(&row.value()).expect("own row"), row);
+        let key = LeaseRow::key(LeaseId(5));
+        assert_eq!(LeaseRow::from_row(&key, &row.value()).expect("own row"), row);
+        let other = LeaseRow::key(LeaseId(6));
+        assert!(matches!(LeaseRow::from_row(&other, &row.value()), Err(LeaseRowError::Key { id: LeaseId(5) })));
     }
 }

@@ -37,7 +37,12 @@ impl CompactionHashes {
         kept.drain(..surplus);
     }
 
+    /// That of a compaction at `revision`. Zero asks for the current revision, though etcd takes it for the revision
+    /// as soon as anybody has compacted at zero, and from then on sees no difference between its members.
     fn of(&self, revision: i64) -> Option<KvHash> {
+        if revision == 0 {
+            return None;
+        }
         self.lock().iter().find(|kept| kept.hash_revision == revision).copied()
     }
 

@@ -6,7 +6,7 @@
 
 use super::key_index::KeyIndex;
 use super::record::Record;
-use super::revision::Revision;
+use super::revision::{MAX_MAIN, Revision, RowKey};
 use super::view::parse_row_key;
 use crate::storage::{StorageError, Table, Version};
 use crate::types::LeaseId;
@@ -45,9 +45,7 @@ pub(super) fn load(version: &Version) -> Result<Loaded, StorageError> {
     let mut last_main = 0;
     let mut leased: Vec<(Bytes, Revision, LeaseId)> = Vec::new();
     version.scan(Table::Key, (Bound::Unbounded, Bound::Unbounded), |row_key, row| {
-        let key = parse_row_key(row_key)?;
-        let record =
-            Record::parse(row).ok_or_else(|| StorageError::Malformed { table: Table::Key, row: row_key.to_vec() })?;
+        let (key, record) = parse(row_key, row)?;
         last_main = key.revision().main;
         // A row without a key only moves the revision (`etcdutl snapshot restore --bump-revision`).
         if !record.key.is_empty() {
@@ -64,6 +62,21 @@ pub(super) fn load(version: &Version) -> Result<Loaded, StorageError> {
     leased.retain(|(key, revision, _)| is_newest(key, *revision));
     let attachments = leased.into_iter().map(|(key, _, lease)| (key, lease)).collect();
     Ok(Loaded { index, last_main, attachments })
+}
+
+/// Reads all rows as [`load`] does, without an index.
+pub(super) fn check(version: &Version) -> Result<(), StorageError> {
+    version.scan(Table::Key, (Bound::Unbounded, Bound::Unbounded), |row_key, row| {
+        parse(row_key, row).map(|_| ControlFlow::Continue(()))
+    })
+}
+
+fn parse<'r>(row_key: &[u8], row: &'r [u8]) -> Result<(RowKey, Record<'r>), StorageError> {
+    let key = parse_row_key(row_key)?;
+    match Record::parse(row) {
+        Some(record) if (0..=MAX_MAIN).contains(&record.version) => Ok((key, record)),
+        Some(_) | None => Err(StorageError::Malformed { table: Table::Key, row: row_key.to_vec() }),
+    }
 }
 
 impl Run {

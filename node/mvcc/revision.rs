@@ -12,6 +12,11 @@ const PUT_BYTES: usize = 17;
 const SEPARATOR: u8 = b'_';
 const TOMBSTONE: u8 = b't';
 
+/// Revisions and versions of keys end here, so that what counts on from them never overflows.
+pub(super) const MAX_MAIN: i64 = i64::MAX / 2;
+/// A transaction has fewer changes than this.
+const MAX_SUB: i64 = u32::MAX as i64;
+
 /// When a change happened: `main` counts transactions that changed something, `sub` the changes inside one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision {
@@ -36,7 +41,7 @@ impl RowKey {
         Self { bytes, len: PUT_BYTES as u8 + u8::from(tombstone) }
     }
 
-    /// Reads a row's key. `None` if it is none: wrong length, separator or mark, or a negative number.
+    /// Reads a row's key. `None` if it is none: wrong length, separator or mark, or a number that no store reaches.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let tombstone = match bytes.len() {
             PUT_BYTES => false,
@@ -45,7 +50,8 @@ impl RowKey {
         };
         let main = i64::from_be_bytes(bytes[..8].try_into().ok()?);
         let sub = i64::from_be_bytes(bytes[9..PUT_BYTES].try_into().ok()?);
-        (bytes[8] == SEPARATOR && main >= 0 && sub >= 0).then(|| Self::new(Revision { main, sub }, tombstone))
+        let is_reached = (0..=MAX_MAIN).contains(&main) && (0..=MAX_SUB).contains(&sub);
+        (bytes[8] == SEPARATOR && is_reached).then(|| Self::new(Revision { main, sub }, tombstone))
     }
 
     pub fn revision(&self) -> Revision {
@@ -103,5 +109,8 @@ mod tests {
             assert_eq!(RowKey::parse(bytes), None);
         }
         assert_eq!(RowKey::parse(&[0xff; 17]), None);
+        let parsed = |main, sub| RowKey::parse(RowKey::new(Revision { main, sub }, false).as_bytes());
+        assert!(parsed(MAX_MAIN, MAX_SUB).is_some());
+        assert_eq!((parsed(MAX_MAIN + 1, 0), parsed(1, MAX_SUB + 1)), (None, None));
     }
 }

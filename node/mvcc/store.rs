@@ -3,7 +3,7 @@
 use super::compaction::Compactions;
 use super::hash::CompactionHashes;
 use super::key_index::KeyIndex;
-use super::load::{Loaded, load};
+use super::load::{self, Loaded, load};
 use super::metrics::Metrics;
 use super::retained::Retained;
 use super::revision::RowKey;
@@ -119,6 +119,16 @@ impl Store {
     pub(super) fn metrics(&self) -> &Metrics {
         &self.last.shared.metrics
     }
+}
+
+/// Reads what [`Store::open`] reads, and keeps nothing.
+///
+/// # Errors
+/// What `open` would fail with.
+pub fn check_rows(version: &Version) -> Result<(), StorageError> {
+    compact_mark(version, SCHEDULED_KEY)?;
+    compact_mark(version, FINISHED_KEY)?;
+    load::check(version)
 }
 
 fn compact_mark(version: &Version, key: &[u8]) -> Result<Option<i64>, StorageError> {

@@ -9,7 +9,7 @@ use super::read_index;
 use super::request_id::RequestIds;
 use super::state_files::StateFiles;
 use super::state_machine::{OnApplied, StateMachine};
-use super::types::TypeConfig;
+use super::types::{self, TypeConfig};
 use crate::apply::{Answer, ApplyError, Reply, Waiters, Worker};
 use crate::clock::Clock;
 use crate::lease::Lessor;
@@ -436,6 +436,18 @@ impl Consensus {
 
     pub(super) fn heard_from_leader(&self, leader: MemberId) {
         self.inner.leadership.heard_from(leader);
+    }
+
+    /// The present term and the last entry known to be committed, for judging what peers say.
+    pub(super) fn term_and_committed(&self) -> (u64, LogPosition) {
+        let watched = self.inner.raft.metrics();
+        let metrics = watched.borrow_watched();
+        (metrics.current_term, types::position_or_zero(metrics.local_committed.as_ref()))
+    }
+
+    /// The term of an entry in this member's log.
+    pub(super) fn term_at(&self, index: u64) -> Option<u64> {
+        self.inner.wal.term_at(index)
     }
 
     pub(super) fn state_files(&self) -> &StateFiles {

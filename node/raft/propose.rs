@@ -171,6 +171,10 @@ async fn forward(consensus: &Consensus, batch: &[Queued]) -> Vec<Fate> {
     match client.propose(internal::ProposeRequest { requests, term }).await {
         Ok(response) => {
             let results = response.into_inner().results;
+            // What is not answered may be in the log: tried again, it would be applied twice.
+            if results.len() != batch.len() {
+                return vec![Fate::Lost { term }; batch.len()];
+            }
             let fate = |result: &internal::ProposeResult| match result {
                 internal::ProposeResult { accepted: true, .. } => Fate::Sent,
                 internal::ProposeResult { not_leader: true, .. } => Fate::NotTaken,

@@ -52,11 +52,10 @@ async fn bind_all(urls: &[ListenUrl]) -> anyhow::Result<Vec<Listener>> {
 /// Serves peers until `stop` says so, and then no longer: what peers ask is worth nothing from a member that stops.
 pub async fn serve_peers(
     mut listener: Box<dyn Listen>,
-    service: PeerService,
+    service: PeerServer<PeerService>,
     ping_interval: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
-    let service = PeerServer::new(service).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX);
     let service = TowerToHyperService::new(service);
     let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
     builder

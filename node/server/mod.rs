@@ -260,7 +260,7 @@ impl Node {
         let mut serving = JoinSet::new();
         for (url, listener) in listeners.peer {
             tracing::info!(address = %url, "serving peer traffic");
-            let service = PeerService::new(self.consensus.clone());
+            let service = PeerService::server(self.consensus.clone());
             let ping = self.consensus.timing().silence;
             background.spawn(listen::serve_peers(listener, service, ping, stopping.clone()));
         }

@@ -46,6 +46,8 @@ pub enum Corruption {
     ZeroIndex,
     #[error("a state of term {term} and commit index {commit} after one of {before} and {commit_before}")]
     StateGoesBack { term: u64, before: u64, commit: u64, commit_before: u64 },
+    #[error("a number of {0}, which no log reaches")]
+    TooLarge(u64),
     #[error("the ids of node and cluster differ from those before")]
     Identity,
     #[error("the log has no ids of node and cluster")]

@@ -29,7 +29,7 @@ mod wire;
 mod writer;
 
 pub use create::{create, exists};
-pub use entry::{Entry, EntryKind, HardState, Identity};
+pub use entry::{Entry, EntryKind, HardState, Identity, MAX_NUMBER};
 pub use error::{Corruption, WalError};
 pub use metrics::Metrics;
 pub use recover::{Opened, Torn};

@@ -2,7 +2,7 @@
 //! before it is bounded. The one decoder, for opening the log and for reading old entries back.
 
 use super::encode::{FRAME_BYTES, VOTE_COMMITTED_FIELD, kind};
-use super::entry::{Entry, EntryKind, HardState, Identity};
+use super::entry::{Entry, EntryKind, HardState, Identity, MAX_NUMBER};
 use super::error::Corruption;
 use super::wire::{Fields, Malformed, Value};
 use crate::disk::File;
@@ -221,8 +221,8 @@ impl<'a> EntryView<'a> {
                         other => return Err(Corruption::EntryType(other)),
                     }
                 }
-                (2, value) => entry.term = value.number()?,
-                (3, value) => entry.index = value.number()?,
+                (2, value) => entry.term = bounded(&value)?,
+                (3, value) => entry.index = bounded(&value)?,
                 (4, value) => entry.data = value.bytes()?,
                 _ => {}
             }
@@ -246,13 +246,21 @@ impl From<Malformed> for Corruption {
     }
 }
 
+/// A term or an index.
+fn bounded(value: &Value<'_>) -> Result<u64, Corruption> {
+    match value.number()? {
+        number if number > MAX_NUMBER => Err(Corruption::TooLarge(number)),
+        number => Ok(number),
+    }
+}
+
 pub(crate) fn parse_hard_state(data: &[u8]) -> Result<HardState, Corruption> {
     let mut state = HardState::default();
     for field in Fields::of(data) {
         match field? {
-            (1, value) => state.term = value.number()?,
+            (1, value) => state.term = bounded(&value)?,
             (2, value) => state.vote = value.number()?,
-            (3, value) => state.commit = value.number()?,
+            (3, value) => state.commit = bounded(&value)?,
             (VOTE_COMMITTED_FIELD, value) => state.vote_committed = value.number()? != 0,
             _ => {}
         }
@@ -276,8 +284,8 @@ pub(crate) fn parse_snapshot(data: &[u8]) -> Result<(LogPosition, ConfState), Co
     let (mut position, mut conf_state) = (LogPosition::default(), ConfState::default());
     for field in Fields::of(data) {
         match field? {
-            (1, value) => position.index = value.number()?,
-            (2, value) => position.term = value.number()?,
+            (1, value) => position.index = bounded(&value)?,
+            (2, value) => position.term = bounded(&value)?,
             (3, value) => conf_state = ConfState::decode(value.bytes()?).map_err(|_| Corruption::Malformed)?,
             _ => {}
         }

@@ -5,7 +5,7 @@
 //! corruption. A later entry replaces those from its index on. A snapshot record counts if the last hard state
 //! covers its index; one at the very end that it does not cover is part of a torn write too.
 
-use super::entry::{HardState, Identity};
+use super::entry::{HardState, Identity, MAX_NUMBER};
 use super::error::{Corruption, WalError};
 use super::files::Files;
 use super::prepare::{Background, Preparer};
@@ -130,6 +130,13 @@ fn segments(disk: &dyn Disk, dir: &Path) -> Result<VecDeque<SegmentName>, WalErr
     };
     let mut names: Vec<_> = listed.iter().filter_map(|name| SegmentName::parse(name)).collect();
     names.sort_unstable();
+    for name in &names {
+        let number = name.sequence.max(name.first_index);
+        if number > MAX_NUMBER {
+            let (file, what) = (dir.join(name.to_string()), Corruption::TooLarge(number));
+            return Err(WalError::Corrupt { file, offset: 0, what });
+        }
+    }
     let mut newest = VecDeque::new();
     for name in names.into_iter().rev() {
         if newest.front().is_some_and(|after: &SegmentName| name.sequence.checked_add(1) != Some(after.sequence)) {

@@ -25,7 +25,7 @@ pub(crate) struct Scan {
     snapshots: Vec<(LogPosition, ConfState)>,
     entries: Option<Entries>,
     restart: Option<Restart>,
-    /// The record read last, if it is a snapshot record beyond the commit index.
+    /// The records read last, if they are snapshot records beyond the commit index.
     unfinished: Option<Unfinished>,
     /// The first segment does not begin the log.
     head: Option<SegmentName>,
@@ -50,7 +50,7 @@ struct Restart {
     snapshots: usize,
 }
 
-/// How to undo the last record.
+/// How to undo the last records.
 #[derive(Debug)]
 struct Unfinished {
     offset: u64,
@@ -117,7 +117,7 @@ impl Scan {
 
     /// Takes one record; `crc` is the checksum before it.
     fn record(&mut self, record: Record<'_>, crc: Option<u32>, segment: &Arc<Segment>) -> Result<(), Corruption> {
-        self.unfinished = None;
+        let unfinished = self.unfinished.take();
         match record.kind {
             kind::METADATA => {
                 let identity = parse_metadata(record.data)?;
@@ -136,14 +136,16 @@ impl Scan {
                 if self.restart.as_ref().is_some_and(|restart| self.hard_state.commit >= restart.index) {
                     self.restart = None;
                 }
+                self.pass_covered();
             }
             kind::SNAPSHOT => {
                 let (position, conf_state) = parse_snapshot(record.data)?;
                 if position.index > self.hard_state.commit {
                     let (snapshots, last_written) = (self.snapshots.len(), self.last_written);
-                    self.unfinished = Some(Unfinished { offset: record.offset, crc, snapshots, last_written });
+                    let begun = Unfinished { offset: record.offset, crc, snapshots, last_written };
+                    self.unfinished = Some(unfinished.unwrap_or(begun));
                 }
-                self.snapshot(position, conf_state);
+                self.snapshot(position, conf_state)?;
             }
             kind::CHECKSUM => {}
             other => return Err(Corruption::RecordType(other)),
@@ -164,6 +166,11 @@ impl Scan {
     fn entry(&mut self, term: u64, index: u64, units: u32, segment: &Arc<Segment>) -> Result<(), Corruption> {
         if index == 0 || term == 0 {
             return Err(Corruption::ZeroIndex);
+        }
+        // What stands behind a snapshot that counts says nothing any more (etcd ReadAll). Taken in, it would break the
+        // row of the entries that follow the snapshot.
+        if index <= self.covered() {
+            return Ok(());
         }
         // A restart that was never confirmed, and the log went on where it was.
         let first_after = self.entries.as_ref().is_some_and(|entries| entries.places.is_empty());
@@ -186,20 +193,38 @@ impl Scan {
         Ok(())
     }
 
+    /// The highest index that a snapshot record read so far stands for, if the commit index covers it.
+    fn covered(&self) -> u64 {
+        let commit = self.hard_state.commit;
+        self.snapshots.iter().map(|(position, _)| position.index).filter(|index| *index <= commit).max().unwrap_or(0)
+    }
+
+    /// Entries that end before what a snapshot covers say nothing either: the next one follows the snapshot.
+    fn pass_covered(&mut self) {
+        let next = self.covered() + 1;
+        if let Some(entries) = self.entries.as_mut().filter(|entries| entries.places.end() < next) {
+            *entries = Entries::from(next);
+        }
+    }
+
     /// From which index on the files hold what was written.
     fn known_from(&self) -> u64 {
         let head = self.head.map_or(1, |name| name.first_index.max(1));
         self.entries.as_ref().map_or(head, |entries| entries.first)
     }
 
-    fn snapshot(&mut self, position: LogPosition, conf_state: ConfState) {
+    fn snapshot(&mut self, position: LogPosition, conf_state: ConfState) -> Result<(), Corruption> {
         if position.index == 0 {
-            return;
+            return Ok(());
         }
         // Whether the log led to a record that is older than what is left of it cannot be seen, and does not
         // matter: if it did not, the next entry replaces those seen, and a newer record stands for the rest.
         let leads_here = self.entries.as_ref().is_some_and(|entries| entries.has(position));
         if !leads_here && position.index >= self.known_from() {
+            // Undoing this one must not undo another one with entries of its own.
+            if let Some(first) = self.unconfirmed() {
+                return Err(Corruption::UncommittedSnapshot(first - 1));
+            }
             let before = self.entries.replace(Entries::from(position.index + 1));
             if position.index > self.hard_state.commit {
                 let snapshots = self.snapshots.len();
@@ -209,6 +234,13 @@ impl Scan {
         }
         self.last_written = self.last_written.max(position.index);
         self.snapshots.push((position, conf_state));
+        Ok(())
+    }
+
+    /// The first of the entries that stand behind a snapshot record which no hard state has confirmed.
+    fn unconfirmed(&self) -> Option<u64> {
+        let entries = self.entries.as_ref().filter(|entries| self.restart.is_some() && !entries.places.is_empty());
+        entries.map(|entries| entries.first)
     }
 
     fn undo_restart(&mut self) {
@@ -229,11 +261,16 @@ impl Scan {
             self.last_written = unfinished.last_written;
         }
         let corrupt = |what| WalError::Corrupt { file: last.path.clone(), offset: last.end(), what };
-        if self.restart.is_some() {
-            if let Some(entries) = self.entries.as_ref().filter(|entries| !entries.places.is_empty()) {
-                return Err(corrupt(Corruption::UncommittedSnapshot(entries.first - 1)));
-            }
-            self.undo_restart();
+        if let Some(first) = self.unconfirmed() {
+            return Err(corrupt(Corruption::UncommittedSnapshot(first - 1)));
+        }
+        // Those that stay must not be taken for the beginning of the entries that are written next.
+        let from = self.restart.as_ref().map_or(usize::MAX, |restart| restart.snapshots);
+        let staying: Vec<u64> = self.snapshots.iter().skip(from).map(|(position, _)| position.index).collect();
+        self.undo_restart();
+        let end = self.entries.as_ref().map_or(0, |entries| entries.places.end());
+        if let Some(index) = staying.into_iter().find(|index| *index < end) {
+            return Err(corrupt(Corruption::UncommittedSnapshot(index)));
         }
         let commit = self.hard_state.commit;
         let counts = |(position, _): &(LogPosition, ConfState)| position.index <= commit;

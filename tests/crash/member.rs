@@ -242,9 +242,7 @@ impl Member {
         .with_context(|| format!("read {}", ground.state_path.display()))?;
         let (published, applied) = (applier.published(), applier.applied());
         let log = check_state(applied, found, &wal, promises);
-        // Reads that fail while it is looked at end this process too.
-        state::try_check(&published, promises.lock().history.state(applied.index), state::Compaction::MayGoOn)
-            .with_context(|| format!("read {}", ground.state_path.display()))?;
+        state::check(&published, promises.lock().history.state(applied.index), state::Compaction::MayGoOn);
         let waiters = Arc::new(Waiters::default());
         let (failed, path) = (fatal.clone(), ground.state_path.clone());
         let worker = Worker::start(apply::Start {

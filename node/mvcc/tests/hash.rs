@@ -73,6 +73,18 @@ fn hashes_are_those_of_etcd_before_during_and_after_compactions() {
 }
 
 #[test]
+fn a_compaction_at_zero_does_not_hide_the_current_hash() {
+    let mut store = empty();
+    put(&mut store, "a", "1");
+    let before = hash(&store, 0);
+    compact(&mut store, 0, 10);
+    let after = hash(&store, 0);
+    assert_eq!((after.0, after.2), (before.0, 2));
+    put(&mut store, "a", "2");
+    assert_ne!(hash(&store, 0).0, before.0);
+}
+
+#[test]
 fn members_agree_on_a_hash_whether_they_have_finished_compacting_or_not() {
     let (mut slow, mut quick) = (empty(), empty());
     for store in [&mut slow, &mut quick] {

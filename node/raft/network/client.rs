@@ -1,8 +1,9 @@
 //! The calling side: one lazily connected channel per peer and purpose, and openraft's network trait over it.
 
+use super::check::{self, Asked};
 use super::convert;
 use super::snapshot::send_snapshot;
-use super::{CLUSTER_HEADER, FROM_HEADER, Identity, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
+use super::{CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
 use crate::net::{Connection, Dial};
 use crate::raft::snapshot::SnapshotSource;
 use crate::raft::state_files::StateFiles;
@@ -20,7 +21,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::SnapshotOf;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -130,10 +131,9 @@ impl PeerClients {
             to: MetadataValue::from(to.0),
             protocol: MetadataValue::from(PROTOCOL),
         };
-        let limit = usize::MAX;
         Ok(PeerClient::with_interceptor(channel, introduce)
-            .max_decoding_message_size(limit)
-            .max_encoding_message_size(limit))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES))
     }
 
     /// Says so when a peer goes or comes back, in etcd's words (`rafthttp/peer_status.go`).
@@ -280,7 +280,12 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
     {
         Box::pin(async move {
             let mut client = self.client()?;
-            let requests = input.map(|request| convert::append_to_proto(&request));
+            let asked = Arc::new(Mutex::new(VecDeque::new()));
+            let asking = Arc::clone(&asked);
+            let requests = input.map(move |request| {
+                asking.lock().expect("no holder of this lock panics").push_back(Asked::by(&request));
+                convert::append_to_proto(&request)
+            });
             // The answer's headers come at once, so this bounds the set-up only; afterwards the pings of the
             // connection find a peer that has gone. openraft's limit is less than a heartbeat: over a slow link, or to
             // a busy machine, no stream would ever come about.
@@ -296,9 +301,13 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                     return Err(failed(&status));
                 }
             };
-            let answers = answers.map(|answer| {
-                let answer = answer.map_err(|status| failed(&status))?;
-                convert::append_result_from_proto(answer).map_err(|status| failed(&status))
+            let answers = answers.map(move |answer| {
+                let answer = answer.and_then(convert::append_result_from_proto).map_err(|status| failed(&status))?;
+                // One for each request, in order.
+                let asked = asked.lock().expect("no holder of this lock panics").pop_front();
+                let asked = asked.ok_or_else(|| failed(&Status::internal("answer without an append")))?;
+                check::append_answer(&answer, &asked).map_err(|status| failed(&status))?;
+                Ok(answer)
             });
             Ok(Box::pin(answers) as BoxStream<'s, _>)
         })
@@ -368,7 +377,9 @@ impl PeerNetwork {
         let mut request = Request::new(convert::vote_request_to_proto(rpc, pre_vote));
         request.set_timeout(option.hard_ttl());
         let response = client.vote(request).await.map_err(|status| failed(&status))?;
-        convert::vote_response_from_proto(&response.into_inner()).map_err(|status| failed(&status))
+        let answer = convert::vote_response_from_proto(&response.into_inner()).map_err(|status| failed(&status))?;
+        check::vote_answer(&answer, rpc.vote.leader_id().term).map_err(|status| failed(&status))?;
+        Ok(answer)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Between openraft's messages and ours.
 
-use crate::raft::types::{self, DecodeError, Entry, LogId, TypeConfig, Vote};
+use super::check;
+use crate::raft::types::{self, Entry, LogId, TypeConfig, Vote};
 use crate::types::LogPosition;
 use crate::wal;
 use keelstone_proto::{internal, raftpb};
@@ -37,15 +38,20 @@ fn entry_to_proto(entry: &Entry) -> internal::Entry {
     internal::Entry { term: entry.term, index: entry.index, kind: kind as u32, data: entry.data }
 }
 
-fn entry_from_proto(entry: internal::Entry) -> Result<Entry, DecodeError> {
-    let kind = if entry.kind == raftpb::EntryType::EntryConfChange as u32 {
-        wal::EntryKind::ConfChange
-    } else {
-        wal::EntryKind::Normal
+fn entry_from_proto(entry: internal::Entry) -> Result<Entry, Status> {
+    let kind = match i32::try_from(entry.kind).map(raftpb::EntryType::try_from) {
+        Ok(Ok(raftpb::EntryType::EntryNormal)) => wal::EntryKind::Normal,
+        Ok(Ok(raftpb::EntryType::EntryConfChange)) => wal::EntryKind::ConfChange,
+        Ok(Ok(raftpb::EntryType::EntryConfChangeV2) | Err(_)) | Err(_) => {
+            return Err(Status::invalid_argument("entry of an unknown kind"));
+        }
     };
     // The bytes share the whole received message: an exact copy keeps the log from pinning it.
     let data = bytes::Bytes::copy_from_slice(&entry.data);
-    types::from_wal(wal::Entry { term: entry.term, index: entry.index, kind, data })
+    let entry = types::from_wal(wal::Entry { term: entry.term, index: entry.index, kind, data });
+    let entry = entry.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    check::payload(&entry)?;
+    Ok(entry)
 }
 
 pub fn append_to_proto(request: &AppendEntriesRequest<TypeConfig>) -> internal::AppendRequest {
@@ -67,7 +73,7 @@ pub fn append_from_proto(request: internal::AppendRequest) -> Result<AppendEntri
             return Err(Status::invalid_argument("entries do not follow each other"));
         }
         next = entry.index.checked_add(1);
-        entries.push(entry_from_proto(entry).map_err(|error| Status::invalid_argument(error.to_string()))?);
+        entries.push(entry_from_proto(entry)?);
     }
     Ok(AppendEntriesRequest {
         vote: vote_from_proto(request.vote.as_ref())?,

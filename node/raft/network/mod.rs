@@ -2,6 +2,7 @@
 //! it belongs to, whom it comes from and whom it means, and in which version of the protocol; the receiver
 //! refuses a call that is not for it (an address that was given to another member, another cluster).
 
+mod check;
 mod client;
 mod convert;
 mod server;
@@ -14,6 +15,10 @@ use crate::types::{ClusterId, MemberId};
 
 /// The version of the messages in `proto/internal`. A member refuses callers whose version it cannot serve.
 pub const PROTOCOL: u32 = 1;
+
+/// The longest message that a member takes from another, etcd's limit (`rafthttp`, readBytesLimit). As much is reserved when a
+/// length is announced, so that a length is not believed without bound. Entries are shorter by orders.
+const MAX_MESSAGE_BYTES: usize = 512 << 20;
 
 const CLUSTER_HEADER: &str = "keelstone-cluster";
 const FROM_HEADER: &str = "keelstone-from";

@@ -1,13 +1,14 @@
 //! The called side: what peers ask of this member.
 
+use super::check::{self, Known};
 use super::convert;
 use super::snapshot::receive_snapshot;
-use super::{CLUSTER_HEADER, FROM_HEADER, Identity, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
+use super::{CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
 use crate::raft::Consensus;
-use crate::types::{LeaseId, MemberId};
+use crate::types::{LeaseId, LogPosition, MemberId};
 use futures_util::{Stream, StreamExt};
 use keelstone_proto::internal;
-use keelstone_proto::internal::peer_server::Peer;
+use keelstone_proto::internal::peer_server::{Peer, PeerServer};
 use openraft::raft::StreamAppendError;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,8 +23,11 @@ pub struct PeerService {
 }
 
 impl PeerService {
-    pub fn new(consensus: Consensus) -> Self {
-        Self { consensus }
+    /// The service, ready to be served.
+    pub fn server(consensus: Consensus) -> PeerServer<PeerService> {
+        PeerServer::new(Self { consensus })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Who calls.
@@ -46,6 +50,14 @@ impl PeerService {
     }
 }
 
+/// What is known here now, for a check.
+pub fn with_known<R>(consensus: &Consensus, check: impl FnOnce(&Known<'_>) -> R) -> R {
+    let (term, committed) = consensus.term_and_committed();
+    let term_at = |index| consensus.term_at(index);
+    let (member, promised) = (consensus.member_id(), LogPosition::default());
+    check(&Known { member, term, committed, promised, term_at: &term_at })
+}
+
 type AnswerStream = Pin<Box<dyn Stream<Item = Result<internal::AppendResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -60,8 +72,15 @@ impl Peer for PeerService {
         // Who sent the request that is answered next: the leader of its vote, if the vote stands.
         let sender = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&sender);
+        let known = self.consensus.clone();
+        // Up to where the messages so far commit; openraft may not have seen them yet.
+        let mut promised = LogPosition::default();
         let input = tokio_stream::StreamExt::map_while(request.into_inner(), move |message| {
-            let request = match message.and_then(convert::append_from_proto) {
+            let checked = message.and_then(convert::append_from_proto).and_then(|request| {
+                with_known(&known, |known| check::append(&request, caller, &Known { promised, ..*known }))?;
+                Ok(request)
+            });
+            let request = match checked {
                 Ok(request) => request,
                 Err(status) => {
                     // A caller that goes away ends its stream with an error; only nonsense deserves a line.
@@ -71,9 +90,8 @@ impl Peer for PeerService {
                     return None;
                 }
             };
-            if request.vote.committed {
-                seen.store(request.vote.leader_id().voted_for, Ordering::Relaxed);
-            }
+            seen.store(request.vote.leader_id().voted_for, Ordering::Relaxed);
+            promised = promised.max(check::promise(&request));
             Some(request)
         });
         let consensus = self.consensus.clone();
@@ -88,9 +106,10 @@ impl Peer for PeerService {
     }
 
     async fn vote(&self, request: Request<internal::VoteRequest>) -> Result<Response<internal::VoteResponse>, Status> {
-        self.caller(request.metadata())?;
+        let caller = self.caller(request.metadata())?;
         let message = request.into_inner();
         let asked = convert::vote_request_from_proto(&message)?;
+        with_known(&self.consensus, |known| check::vote_request(&asked, caller, known))?;
         let raft = self.consensus.raft();
         let answer = if message.pre_vote { raft.pre_vote(asked).await } else { raft.vote(asked).await };
         let answer = answer.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -110,8 +129,9 @@ impl Peer for PeerService {
         &self,
         request: Request<internal::TransferLeaderRequest>,
     ) -> Result<Response<internal::TransferLeaderResponse>, Status> {
-        self.caller(request.metadata())?;
+        let caller = self.caller(request.metadata())?;
         let asked = convert::transfer_from_proto(request.get_ref())?;
+        with_known(&self.consensus, |known| check::transfer(&asked, caller, known))?;
         let answer = self.consensus.raft().handle_transfer_leader(asked).await;
         match answer.map_err(|error| Status::unavailable(error.to_string()))? {
             Ok(()) => Ok(Response::new(internal::TransferLeaderResponse {})),
@@ -135,7 +155,9 @@ impl Peer for PeerService {
         request: Request<internal::ProposeRequest>,
     ) -> Result<Response<internal::ProposeResponse>, Status> {
         self.caller(request.metadata())?;
-        Ok(Response::new(self.consensus.leader_propose(request.into_inner()).await))
+        let request = request.into_inner();
+        request.requests.iter().try_for_each(check::proposal)?;
+        Ok(Response::new(self.consensus.leader_propose(request).await))
     }
 
     async fn lease_renew(

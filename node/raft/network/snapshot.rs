@@ -1,16 +1,19 @@
 //! A snapshot on the wire: one head, chunks of rows, one tail with their count and checksum. Neither side holds
 //! more than a few chunks; the receiver writes them to a new state file and installs it only when it is whole.
 
+use super::check;
 use super::client::Client;
 use super::convert;
-use crate::apply::StateSnapshot;
+use super::server::with_known;
+use crate::apply::{self, StateSnapshot};
 use crate::raft::Consensus;
 use crate::raft::snapshot::{CHUNK_BYTES, ReceivedState, Snapshot, SnapshotSource, stored_membership};
 use crate::raft::state_files::{StateFileError, StateFiles};
-use crate::raft::types::{SnapshotMeta, Vote};
+use crate::raft::types::{self, SnapshotMeta, Vote};
 use crate::storage::{Chunk, Import, Storage, StorageError, Table};
 use crate::threads::{Stopping, Work};
-use crate::types::MemberId;
+use crate::types::{LogPosition, MemberId};
+use bytes::Bytes;
 use keelstone_proto::internal::snapshot_chunk::Part;
 use keelstone_proto::internal::{Row, SnapshotChunk, SnapshotHead, SnapshotRows, SnapshotTail};
 use std::path::Path;
@@ -45,7 +48,9 @@ pub async fn send_snapshot(
     let read = read_state(files, &state, head, chunks);
     let (response, ()) = tokio::join!(client.install_snapshot(ReceiverStream::new(receiver)), read);
     tracing::info!("sent database snapshot");
-    convert::vote_from_proto(response?.into_inner().vote.as_ref())
+    let answer = convert::vote_from_proto(response?.into_inner().vote.as_ref())?;
+    check::term(&answer, vote.leader_id().term)?;
+    Ok(answer)
 }
 
 /// Feeds the connection until all is read or it has gone.
@@ -116,10 +121,19 @@ pub async fn receive_snapshot(
         last_log_id: convert::log_id_from_proto(head.last_applied.as_ref()),
         last_membership: stored_membership(membership).map_err(|error| Status::invalid_argument(error.to_string()))?,
     };
+    with_known(consensus, |known| {
+        check::snapshot(&vote, meta.last_log_id.as_ref(), &meta.last_membership, from, known)
+    })?;
     tracing::info!("remote-peer-id" = %from, "receiving database snapshot");
     let files = consensus.state_files();
     let (path, import) = files.begin_import().map_err(|error| Status::internal(error.to_string()))?;
     let storage = write_state(files, &path, import, &mut stream).await?;
+    let head = (types::position_or_zero(meta.last_log_id.as_ref()), head.membership);
+    let checked = files.threads.run(Work::Read, move || {
+        check_state(&storage, head)?;
+        Ok::<_, Status>(storage)
+    });
+    let storage = checked.await.map_err(|error| Status::unavailable(error.to_string()))??;
     tracing::info!("remote-peer-id" = %from, path = %path.display(), "received and saved database snapshot");
     let snapshot = Snapshot { meta, snapshot: SnapshotSource::Received(ReceivedState { path, storage }) };
     let answer = consensus.raft().install_full_snapshot(vote, snapshot).await;
@@ -132,6 +146,15 @@ async fn next(stream: &mut Streaming<SnapshotChunk>) -> Result<Option<Part>, Sta
         Some(SnapshotChunk { part: Some(part) }) => Ok(Some(part)),
         Some(SnapshotChunk { part: None }) => Err(Status::invalid_argument("snapshot message of an unknown kind")),
     }
+}
+
+/// What was received can be opened, and is what the head says: installed, anything else would end the process.
+fn check_state(storage: &Storage, (last, membership): (LogPosition, Bytes)) -> Result<(), Status> {
+    let meta = apply::check_state(storage).map_err(|error| Status::invalid_argument(format!("snapshot: {error}")))?;
+    if meta.applied != last || meta.membership.as_deref() != Some(&membership[..]) {
+        return Err(Status::invalid_argument("snapshot is another one than its head says"));
+    }
+    Ok(())
 }
 
 async fn write_state(

@@ -37,6 +37,7 @@ impl ClusterSpec {
 pub struct Cluster {
     members: Vec<Member>,
     links: Links,
+    peer_ports: Vec<u16>,
     folder: PathBuf,
     pub election_timeout: Duration,
     /// Watched since the start.
@@ -78,7 +79,7 @@ impl Cluster {
         });
         let members = members.collect();
         let machine = Machine::watch();
-        Self { members, links, folder, election_timeout: spec.election_timeout, machine }
+        Self { members, links, peer_ports, folder, election_timeout: spec.election_timeout, machine }
     }
 
     /// Starts every member that does not run, and waits until all serve.
@@ -112,6 +113,11 @@ impl Cluster {
 
     pub fn len(&self) -> usize {
         self.members.len()
+    }
+
+    /// Where a member listens for its peers; other members come by a front that can be cut.
+    pub fn peer_port(&self, place: usize) -> u16 {
+        self.peer_ports[place]
     }
 
     pub fn is_empty(&self) -> bool {

@@ -66,7 +66,7 @@ impl WalContent {
 /// Reads all files of a WAL folder in order.
 ///
 /// # Errors
-/// If a name, a frame, a checksum or the order of the entries is not as the format says.
+/// If a file cannot be read, or a name, a frame, a checksum or the order of the entries is not as the format says.
 pub fn read(folder: &Path) -> anyhow::Result<WalContent> {
     let mut files = Vec::new();
     for file in std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
@@ -77,23 +77,34 @@ pub fn read(folder: &Path) -> anyhow::Result<WalContent> {
     }
     files.sort();
     ensure!(!files.is_empty(), "no .wal file in {}", folder.display());
+    read_files(files.into_iter().map(|path| {
+        let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok((path, bytes))
+    }))
+}
+
+/// As [`read`], from the names and bytes of the files, in order.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_files(files: impl Iterator<Item = anyhow::Result<(PathBuf, Vec<u8>)>>) -> anyhow::Result<WalContent> {
     let mut reader = Reader::default();
-    for (number, path) in files.iter().enumerate() {
-        let (sequence, first_index) = parse_name(path)?;
+    for (number, file) in files.enumerate() {
+        let (path, bytes) = file?;
+        let (sequence, first_index) = parse_name(&path)?;
         if let Some(before) = reader.sequence {
-            ensure!(sequence == before + 1, "{} does not follow number {before}", path.display());
+            ensure!(sequence.checked_sub(1) == Some(before), "{} does not follow number {before}", path.display());
         }
         reader.sequence = Some(sequence);
-        let bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
         reader.file(&bytes, number == 0).with_context(|| format!("in {}", path.display()))?;
         let expected = reader.content.last_index();
         ensure!(
-            expected.is_none_or(|last| first_index <= last + 1),
+            expected.is_none_or(|last| first_index.saturating_sub(1) <= last),
             "{} begins behind entry {expected:?}",
             path.display()
         );
+        reader.content.files.push(path);
     }
-    reader.content.files = files;
     Ok(reader.content)
 }
 
@@ -182,13 +193,17 @@ impl Reader {
     fn entry(&mut self, entry: Entry) -> anyhow::Result<()> {
         let entries = &mut self.content.entries;
         if let (true, Some(before)) = (entries.is_empty(), self.content.restarted_behind) {
-            ensure!(entry.index() == before + 1, "entry {} follows a snapshot at {before}", entry.index());
+            ensure!(
+                entry.index().checked_sub(1) == Some(before),
+                "entry {} follows a snapshot at {before}",
+                entry.index()
+            );
         }
         if let Some(first) = entries.first().map(Entry::index) {
             ensure!(entry.index() >= first, "entry {} before the first one, {first}", entry.index());
             entries.truncate(usize::try_from(entry.index() - first)?);
             if let Some(last) = entries.last() {
-                ensure!(entry.index() == last.index() + 1, "entry {} follows {}", entry.index(), last.index());
+                ensure!(entry.index() - 1 == last.index(), "entry {} follows {}", entry.index(), last.index());
                 ensure!(entry.term() >= last.term(), "term {} follows {}", entry.term(), last.term());
             }
         }

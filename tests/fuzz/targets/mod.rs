@@ -1,0 +1,10 @@
+//! The targets. Each is a file: the shape of its input, what is done with it, and what must hold.
+
+mod admission;
+pub mod apply;
+mod config;
+pub mod peer;
+mod peer_answers;
+mod state;
+mod wal_damage;
+mod wal_records;
