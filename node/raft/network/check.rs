@@ -55,11 +55,21 @@ fn vote(vote: &Vote, caller: MemberId, known: &Known<'_>) -> Checked {
     term(vote, known.term)
 }
 
-/// A term that an answer or a message brings, seen from ours. A member that has just joined answers with zero.
+/// The vote that an answer brings, seen from the one under which this member asked.
 ///
 /// # Errors
 /// `InvalidArgument`.
-pub fn term(vote: &Vote, ours: u64) -> Checked {
+pub fn answered(vote: &Vote, asked: &Vote) -> Checked {
+    term(vote, asked.leader_id().term)?;
+    // Nobody else stands in this member's name, and it does not ask in a term that it has left.
+    if types::candidate(vote) == types::candidate(asked) && vote.leader_id().term > asked.leader_id().term {
+        return refuse("vote for the one who asks, in a later term");
+    }
+    Ok(())
+}
+
+/// A member that has just joined answers with zero.
+fn term(vote: &Vote, ours: u64) -> Checked {
     let is_near = vote.leader_id().term <= ours.saturating_add(MAX_TERM_JUMP);
     if is_near { Ok(()) } else { refuse("term is no term of this cluster") }
 }
@@ -168,7 +178,7 @@ fn commit_fits(
 /// What an append asked for, by which its answer is judged.
 #[derive(Debug)]
 pub struct Asked {
-    term: u64,
+    vote: Vote,
     prev: Option<LogId>,
     last: Option<LogId>,
 }
@@ -177,7 +187,7 @@ impl Asked {
     pub fn by(request: &AppendEntriesRequest<TypeConfig>) -> Self {
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
-        Self { term: request.vote.leader_id().term, prev, last }
+        Self { vote: request.vote, prev, last }
     }
 }
 
@@ -187,15 +197,15 @@ pub fn append_answer(answer: &StreamAppendResult<TypeConfig>, asked: &Asked) -> 
     let fits = match answer {
         Ok(matched) => *matched == asked.last,
         Err(StreamAppendError::Conflict(conflict)) => Some(*conflict) == asked.prev,
-        Err(StreamAppendError::HigherVote(vote)) => return term(vote, asked.term),
+        Err(StreamAppendError::HigherVote(vote)) => return answered(vote, &asked.vote),
     };
     if fits { Ok(()) } else { Err(Status::internal("answer to another append")) }
 }
 
 /// # Errors
 /// `InvalidArgument`: the answer comes from no log or no term of this cluster.
-pub fn vote_answer(answer: &VoteResponse<TypeConfig>, asked_in: u64) -> Checked {
-    term(&answer.vote, asked_in)?;
+pub fn vote_answer(answer: &VoteResponse<TypeConfig>, asked: &Vote) -> Checked {
+    answered(&answer.vote, asked)?;
     place(answer.last_log_id.as_ref(), u64::MAX)
 }
 

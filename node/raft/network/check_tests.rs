@@ -150,6 +150,12 @@ fn an_answer_is_to_what_was_asked() {
     assert!(!fits(Err(StreamAppendError::HigherVote(types::vote(u64::MAX, 3, true)))));
     let beat = Asked::by(&request(6, (5, 9), &[], (5, 9)));
     assert!(append_answer(&Ok(at(5, 9)), &beat).is_ok());
+    assert!(
+        !fits(Err(StreamAppendError::HigherVote(types::vote(7, CALLER.0, false)))),
+        "nobody else stands as the caller"
+    );
+    let stands = types::vote(6, CALLER.0, false);
     let newcomer = VoteResponse::new(types::vote(0, 0, false), None, true);
-    assert!(vote_answer(&newcomer, 6).is_ok(), "a member that has just joined");
+    assert!(vote_answer(&newcomer, &stands).is_ok(), "a member that has just joined");
+    assert!(vote_answer(&VoteResponse::new(stands, None, true), &stands).is_ok(), "the vote that was asked for");
 }

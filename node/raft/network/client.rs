@@ -378,7 +378,7 @@ impl PeerNetwork {
         request.set_timeout(option.hard_ttl());
         let response = client.vote(request).await.map_err(|status| failed(&status))?;
         let answer = convert::vote_response_from_proto(&response.into_inner()).map_err(|status| failed(&status))?;
-        check::vote_answer(&answer, rpc.vote.leader_id().term).map_err(|status| failed(&status))?;
+        check::vote_answer(&answer, &rpc.vote).map_err(|status| failed(&status))?;
         Ok(answer)
     }
 }

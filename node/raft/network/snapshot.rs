@@ -49,7 +49,7 @@ pub async fn send_snapshot(
     let (response, ()) = tokio::join!(client.install_snapshot(ReceiverStream::new(receiver)), read);
     tracing::info!("sent database snapshot");
     let answer = convert::vote_from_proto(response?.into_inner().vote.as_ref())?;
-    check::term(&answer, vote.leader_id().term)?;
+    check::answered(&answer, &vote)?;
     Ok(answer)
 }
 
