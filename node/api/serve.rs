@@ -3,7 +3,7 @@
 
 use super::call_timer::Caller;
 use super::edge::Edge;
-use crate::net::{Connection, Listen};
+use crate::net::{Connection, Gathered, Listen};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -106,7 +106,7 @@ async fn connection(
     edge: Edge<Incoming>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), edge));
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(Gathered::new(stream)), edge));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = stopped(&mut stopping) => {

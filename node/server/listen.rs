@@ -1,7 +1,7 @@
 //! Sockets, bound before anything else starts, so that an address in use is the first thing an operator hears.
 
 use crate::config::{ListenUrl, Urls};
-use crate::net::Listen;
+use crate::net::{Gathered, Listen};
 use crate::raft::PeerService;
 use anyhow::Context;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -73,7 +73,8 @@ pub async fn serve_peers(
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _from)) => {
-                    let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+                    let stream = TokioIo::new(Gathered::new(stream));
+                    let connection = builder.serve_connection(stream, service.clone()).into_owned();
                     connections.spawn(async move {
                         // Peers come and go with their processes.
                         if let Err(error) = connection.await {
