@@ -410,6 +410,23 @@ mod tests {
     }
 
     #[test]
+    fn a_sector_never_holds_a_later_write_without_the_one_before() {
+        let disk = MemoryDisk::new();
+        let file = disk.create(Path::new("/a")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        file.allocate(1024).unwrap();
+        file.sync_data().unwrap();
+        file.write_at(40, &[1; 40]).unwrap();
+        file.write_at(80, &[2; 500]).unwrap();
+        let held: HashSet<_> = (0..200)
+            .map(|seed| read(&disk.crash(seed), "/a"))
+            .map(|bytes| (bytes[40], bytes[80], bytes[512]))
+            .collect();
+        let possible = [(0, 0), (1, 0), (1, 2)].map(|(one, two)| [(one, two, 0), (one, two, 2)]);
+        assert_eq!(held, possible.into_iter().flatten().collect());
+    }
+
+    #[test]
     fn what_a_failed_sync_was_for_is_not_brought_to_the_disk_by_a_later_one() {
         let disk = MemoryDisk::new();
         let file = disk.create(Path::new("a")).unwrap();

@@ -46,12 +46,14 @@ pub async fn attributes(consensus: &Consensus, settings: &Settings) {
 }
 
 /// On the leader, sets the cluster's version to the lowest that its members serve, and raises it with them.
-/// Runs until it is dropped.
+/// Runs until consensus ends.
 pub async fn cluster_version(consensus: Consensus, cluster: Arc<ArcSwap<ClusterState>>) {
     let mut leader = consensus.leader_watch();
     loop {
         // A new leader looks at once.
-        tokio::time::timeout(VERSION_INTERVAL, leader.changed()).await.ok();
+        if let Ok(Err(_ended)) = tokio::time::timeout(VERSION_INTERVAL, leader.changed()).await {
+            return;
+        }
         if !consensus.leads() {
             continue;
         }

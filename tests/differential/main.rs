@@ -70,11 +70,6 @@ async fn failure(etcd: &Path, history: &History, outcome: Outcome) -> String {
         format!("KEELSTONE_SEED={} KEELSTONE_OPS={} cargo test --test differential", history.seed, outcome.steps.len());
     let first = outcome.difference.as_ref().expect("a failure has a difference").to_string();
     writeln!(std::io::stderr(), "a difference: {replay}\n{first}\nlooking for a shorter way to it").expect("write");
-    if std::env::var_os("DUMP").is_some() {
-        for s in &outcome.steps {
-            eprintln!("DUMP {:?} {:?}", s.operation, s.metadata);
-        }
-    }
     let (shortest, outcome) = minimise::minimise(etcd, history, outcome).await;
     let mut text = format!("real etcd and Keelstone differ; run it again with\n  {replay}\n");
     let skipped = outcome.steps.len().saturating_sub(SHOWN);

@@ -78,6 +78,10 @@ impl World {
     pub fn compacted(&mut self, revision: i64, is_physical: bool) {
         self.compacted = revision;
         self.compactions.insert(revision);
+        // From now on etcd answers for it when it is asked for the current hash (README, "How it differs from etcd").
+        if revision == 0 {
+            self.uncertain_hashes.insert(0);
+        }
         self.is_compacting = !is_physical;
     }
 

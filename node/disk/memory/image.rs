@@ -78,15 +78,10 @@ impl Change {
         }
     }
 
-    /// Applies what a crash leaves of it.
-    fn apply_in_part(&self, bytes: &mut Vec<u8>, random: &mut StdRng) {
+    /// Number of the first sector that this writes to.
+    fn sector(&self) -> u64 {
         match self {
-            Change::Len(_) => {
-                if random.random() {
-                    self.apply(bytes);
-                }
-            }
-            Change::Write { .. } => self.sectors().filter(|_| random.random()).for_each(|part| part.apply(bytes)),
+            Change::Write { offset, .. } | Change::Len(offset) => offset / SECTOR_BYTES,
         }
     }
 
@@ -141,14 +136,40 @@ impl FileNode {
     fn after_crash(&self, random: &mut StdRng) -> Self {
         let mut synced = self.synced.clone();
         let loss = Loss::choose(random);
-        for change in self.stale.iter().chain(&self.pending) {
-            match loss {
-                Loss::Nothing => change.apply(&mut synced),
-                Loss::All => {}
-                Loss::Some => change.apply_in_part(&mut synced, random),
-            }
+        let changes = self.stale.iter().chain(&self.pending);
+        match loss {
+            Loss::Nothing => changes.for_each(|change| change.apply(&mut synced)),
+            Loss::All => {}
+            Loss::Some => apply_in_part(changes, &mut synced, random),
         }
         Self { current: synced.clone(), synced, pending: Vec::new(), stale: Vec::new() }
+    }
+}
+
+/// A sector holds what the cache had for it at some moment: of the writes to it, the first so many.
+fn apply_in_part<'c>(changes: impl Iterator<Item = &'c Change> + Clone, bytes: &mut Vec<u8>, random: &mut StdRng) {
+    let mut left: BTreeMap<u64, usize> = BTreeMap::new();
+    for part in changes.clone().flat_map(Change::sectors) {
+        *left.entry(part.sector()).or_default() += 1;
+    }
+    left.values_mut().for_each(|writes| *writes = random.random_range(0..=*writes));
+    for change in changes {
+        match change {
+            Change::Len(_) => {
+                if random.random() {
+                    change.apply(bytes);
+                }
+            }
+            Change::Write { .. } => {
+                for part in change.sectors() {
+                    let writes = left.get_mut(&part.sector()).expect("counted before");
+                    if *writes > 0 {
+                        *writes -= 1;
+                        part.apply(bytes);
+                    }
+                }
+            }
+        }
     }
 }
 
