@@ -32,6 +32,8 @@ pub(super) struct Loaded {
 struct Run {
     keys: Vec<u8>,
     changes: Vec<Loose>,
+    /// Of each change, what its key begins with behind what all keys share, and its place.
+    order: Vec<(u64, u32)>,
 }
 
 struct Loose {
@@ -90,12 +92,35 @@ impl Run {
     }
 
     fn insert_into(&mut self, index: &mut KeyIndex) {
-        let keys = &self.keys;
-        // Stable: the changes of one key stay in the order of their revisions.
-        self.changes.sort_by(|one, other| keys[one.key.clone()].cmp(&keys[other.key.clone()]));
-        for Loose { key, revision, put } in self.changes.drain(..) {
-            index.restore(&keys[key], revision, put);
+        let Self { keys, changes, order } = self;
+        let key = |change: &Loose| &keys[change.key.clone()];
+        let Some(first) = changes.first().map(key) else { return };
+        let shared = changes.iter().fold(first.len(), |shared, change| shared_len(&first[..shared], key(change)));
+        // The comparisons of the sort would wait for keys all over memory: most are settled by the numbers.
+        order.extend((0..).zip(&*changes).map(|(place, change)| (head(&key(change)[shared..]), place)));
+        let at = |place: u32| &changes[place as usize];
+        order.sort_unstable_by(|(head, place), (other_head, other)| {
+            // The changes of one key stay in the order of their revisions.
+            let by_key = || key(at(*place)).cmp(key(at(*other)));
+            head.cmp(other_head).then_with(by_key).then(place.cmp(other))
+        });
+        for (_, place) in order.drain(..) {
+            let change = at(place);
+            index.restore(key(change), change.revision, change.put);
         }
-        self.keys.clear();
+        changes.clear();
+        keys.clear();
     }
+}
+
+fn shared_len(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+/// The first eight bytes, as a number that is ordered as they are. Shorter ones end in zeros.
+fn head(bytes: &[u8]) -> u64 {
+    let mut head = [0; 8];
+    let len = bytes.len().min(head.len());
+    head[..len].copy_from_slice(&bytes[..len]);
+    u64::from_be_bytes(head)
 }

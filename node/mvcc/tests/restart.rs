@@ -62,6 +62,22 @@ fn an_index_built_at_open_is_the_one_that_was_lost() {
 }
 
 #[test]
+fn keys_that_begin_alike_are_in_order_after_an_open() {
+    let file = MemoryFile::new();
+    let mut store = create(&file);
+    let keys = ["k", "k\0", "k\0\0", "k\0\0\0\0\0\0\0\0", "k\0\0\0\0\0\0\0\0b", "k\0\0\0\0\0\0\0\0a", "kk", "l"];
+    for round in ["1", "2"] {
+        keys.iter().rev().for_each(|key| put(&mut store, key, round));
+    }
+    store.begin().unwrap().commit(Durability::Durable).unwrap();
+    let again = reopen(&file.crashed()).store;
+    for revision in [9, 12, 0] {
+        assert_eq!(pairs(&again.views().load(), revision), pairs(&store.views().load(), revision));
+    }
+    assert_eq!(pairs(&again.views().load(), 0).len(), keys.len());
+}
+
+#[test]
 fn the_revision_does_not_go_back_when_compaction_took_the_last_rows() {
     // etcd #17780: the newest row is a tombstone, compacted away before a crash.
     let file = MemoryFile::new();
