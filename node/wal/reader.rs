@@ -153,7 +153,7 @@ impl RecordReader {
             let wanted = len.max(self.chunk_bytes).min(self.end - offset);
             let wanted = usize::try_from(wanted).map_err(|_| ReadError::Io(io::ErrorKind::OutOfMemory.into()))?;
             self.buffer_offset = offset;
-            self.buffer.clear();
+            // All of it is read over: what it held need not be zeroed.
             self.buffer.resize(wanted, 0);
             self.file.read_at(offset, &mut self.buffer).map_err(ReadError::Io)?;
         }

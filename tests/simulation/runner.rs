@@ -5,7 +5,7 @@ use crate::plan::Plan;
 use crate::scenarios;
 use crate::trace::Trace;
 use keelstone::config::Settings;
-use keelstone_harness::Random;
+use keelstone_harness::{Random, preload};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
@@ -168,9 +168,5 @@ fn run_program(shim: &Path, set_up: impl FnOnce(&mut Command) -> &mut Command) -
 /// Compiles `os.c`.
 fn build_shim() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simulation/os.c");
-    let shim = Path::new(env!("CARGO_TARGET_TMPDIR")).join("simulation-os.so");
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let status = Command::new(compiler).args(["-O2", "-shared", "-fPIC", "-o"]).arg(&shim).arg(&source).status();
-    assert!(status.expect("there is a C compiler").success(), "{} does not compile", source.display());
-    shim
+    preload::compile(&source, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("simulation-os.so"))
 }

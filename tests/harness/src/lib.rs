@@ -23,6 +23,7 @@ pub mod load;
 mod machine;
 mod member;
 mod ports;
+pub mod preload;
 mod random;
 mod server_log;
 mod suite;

@@ -4,6 +4,7 @@
 use crate::server_log::ServerLog;
 use crate::{Client, Server, janitor, wait};
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -28,6 +29,8 @@ pub struct Member {
     pub client_port: u16,
     server: Server,
     args: Vec<String>,
+    /// Set for its processes beside what they need.
+    variables: Vec<(String, OsString)>,
     folder: PathBuf,
     log: ServerLog,
     process: Option<Child>,
@@ -48,6 +51,7 @@ impl Member {
             client_port,
             server: server.clone(),
             args,
+            variables: Vec::new(),
             log: ServerLog::new(folder.join(format!("{name}.log"))),
             folder,
             process: None,
@@ -87,6 +91,12 @@ impl Member {
         self.paused
     }
 
+    /// Sets a variable of the environment for the processes to come.
+    pub fn set_variable(&mut self, name: &str, value: &OsStr) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the process; [`Self::ready`] waits until it serves.
     pub fn start(&mut self) {
         self.start_with(&[]);
@@ -100,6 +110,7 @@ impl Member {
         command.arg("--name").arg(&self.name).arg("--data-dir").arg(self.data_dir()).args(&self.args).args(more);
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RUST_")));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         janitor::started(child.id());
