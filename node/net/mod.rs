@@ -1,8 +1,10 @@
 //! Connections as arguments: a process listens and connects over TCP, a simulated cluster over a network of its own
 //! that delays, cuts and forgets (DESIGN D14). Knows nothing of what is said on them.
 
+mod connector;
 mod gathered;
 
+pub use connector::Connector;
 pub use gathered::Gathered;
 
 use std::fmt::Debug;

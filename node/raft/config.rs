@@ -12,7 +12,7 @@ pub fn openraft_config(timing: Timing, limits: &Limits) -> Result<Arc<Config>, C
     // openraft gives up on a heartbeat that is not answered within one interval, and on a new stream of appends within three
     // quarters of it: etcd's interval alone would ask for round trips shorter than that, where etcd only needs them
     // to fit into the election timeout several times.
-    let heartbeat = millis(timing.heartbeat).max(election / 3);
+    let heartbeat = millis(timing.heartbeat).max(election / 4);
     let config = Config {
         cluster_name: "keelstone".to_owned(),
         heartbeat_interval: heartbeat,

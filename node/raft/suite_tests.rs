@@ -18,7 +18,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, IOFlushed, LogState, RaftLogStorage, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
-use openraft::{OptionalSend, StorageError};
+use openraft::{OptionalSend, RaftLogReader, StorageError};
 use prometheus::Registry;
 use std::io;
 use std::path::Path;
@@ -189,4 +189,16 @@ impl RaftStateMachine<TypeConfig> for Padded<StateMachine> {
 #[tokio::test]
 async fn the_stores_do_what_openraft_asks_of_them() {
     Suite::test_all(Stores).await.expect("the suite passes");
+}
+
+#[tokio::test]
+async fn what_is_read_for_followers_after_it_was_purged_is_nothing_and_no_error() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let wal = open_wal(&disk);
+    let mut log = LogStore::new(wal.clone(), SharedConfState::default());
+    let entry = |index| wal::Entry { term: 1, index, kind: wal::EntryKind::Normal, data: Default::default() };
+    wal.append((1..=5).map(entry).collect(), Box::new(drop));
+    log.purge(crate::raft::types::log_id(LogPosition { term: 1, index: 3 }).expect("from 1")).await.expect("purges");
+    assert!(log.limited_get_log_entries(0, 5).await.expect("no failure of the log").is_empty());
+    assert_eq!(log.limited_get_log_entries(3, 5).await.expect("entries").len(), 2);
 }

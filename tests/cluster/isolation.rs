@@ -167,7 +167,7 @@ async fn a_member_that_restarts_behind_slow_links_catches_up() {
     check(ClusterSpec::of(3), async |cluster| {
         let leader = cluster.leader().await;
         for place in 0..3 {
-            cluster.set_flows_around(place, Flow::Delay(Duration::from_millis(75)));
+            cluster.set_flows_around(place, Flow::Delay(Duration::from_millis(60)));
         }
         let follower = (leader + 1) % 3;
         cluster[follower].kill();

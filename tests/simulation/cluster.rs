@@ -7,24 +7,19 @@ use crate::member::{Exit, Machine, Running, Speed};
 use crate::network::Network;
 use crate::plan::{Fault, Plan};
 use crate::trace::Trace;
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use keelstone::disk::MemoryDisk;
-use keelstone::net::{Connection, Dial};
+use keelstone::net::Connector;
 use keelstone_harness::faults::{self, Summary};
 use keelstone_harness::load::Load;
 use keelstone_harness::{Client, Random};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tonic::transport::Endpoint;
-use tower_service::Service;
 
 /// What is put right again at a later time.
 #[derive(Clone, Copy, Debug)]
@@ -457,24 +452,6 @@ fn machine(plan: &Plan, place: usize) -> Machine {
     }
 }
 
-/// tonic's way into the simulated network.
-struct Connector(SimulatedDial);
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Connection>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let dialing = self.0.dial(uri.authority().map_or("", |authority| authority.as_str()));
-        Box::pin(async move { Ok(TokioIo::new(dialing.await?)) })
-    }
-}
-
 /// A client of the member at `place`, on the machine behind the last member's.
 fn client(network: &Network, time: HostTime, members: usize, place: usize) -> Client {
     let address = format!("http://{}:2379", HostId(place).ip());
@@ -484,6 +461,6 @@ fn client(network: &Network, time: HostTime, members: usize, place: usize) -> Cl
     // A machine that is switched off says nothing: as the official clients do, ask whether it is there.
     let alive =
         connecting.http2_keep_alive_interval(Duration::from_secs(10)).keep_alive_timeout(Duration::from_secs(3));
-    let channel = alive.keep_alive_while_idle(true).connect_with_connector_lazy(Connector(dial));
+    let channel = alive.keep_alive_while_idle(true).connect_with_connector_lazy(Connector(Arc::new(dial)));
     Client::over(channel, &address)
 }

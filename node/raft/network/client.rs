@@ -4,14 +4,12 @@ use super::check::{self, Asked};
 use super::convert;
 use super::snapshot::send_snapshot;
 use super::{CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
-use crate::net::{Connection, Dial};
+use crate::net::{Connector, Dial};
 use crate::raft::snapshot::SnapshotSource;
 use crate::raft::state_files::StateFiles;
 use crate::raft::types::{Peer, TypeConfig, Vote};
 use crate::types::MemberId;
 use futures_util::{Stream, StreamExt};
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use keelstone_proto::internal::peer_client::PeerClient;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -23,17 +21,13 @@ use openraft::raft::{
 use openraft::type_config::alias::SnapshotOf;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
-use tower_service::Service;
 
 /// What a connection carries. They are kept apart so that a snapshot or a large append never delays a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,24 +174,6 @@ impl PeerClients {
         };
         channels.insert((to, purpose), (urls.to_vec(), channel.clone()));
         Ok(channel)
-    }
-}
-
-/// tonic's way to a [`Dial`].
-struct Connector(Arc<dyn Dial>);
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Connection>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let dialing = self.0.dial(uri.authority().map_or("", |authority| authority.as_str()));
-        Box::pin(async move { Ok(TokioIo::new(dialing.await?)) })
     }
 }
 
