@@ -1,7 +1,7 @@
 //! A disk in memory that forgets as a real one does: what was not synced may be there after a crash, or not, or in
 //! part. For simulations and crash tests.
 //!
-//! A crash takes, of each file, any subset of the unsynced writes, each cut at sectors of 512 bytes, and any
+//! A crash takes, of each sector (512 bytes) of a file, any first part of the unsynced writes to it, and of each file any
 //! subset of the unsynced changes of length; of each directory, any subset of the unsynced changes of names, a
 //! rename being one change. Kept changes keep their order. Writes whose sync failed stay like this for ever, as on
 //! Linux, whose page cache takes them for clean: only what is written again can be synced.
@@ -407,6 +407,20 @@ mod tests {
         }
         assert_eq!(images.len(), 8);
         assert_eq!(read(&disk.kill(), "/a")[100..1100], [2; 1000]);
+    }
+
+    #[test]
+    fn a_sector_has_the_first_of_its_unsynced_writes_and_never_a_later_one_alone() {
+        let disk = MemoryDisk::new();
+        let file = disk.create(Path::new("a")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        file.allocate(3).unwrap();
+        file.sync_data().unwrap();
+        for at in 0..3 {
+            file.write_at(at, &[7]).unwrap();
+        }
+        let images: HashSet<_> = (0..200).map(|seed| read(&disk.crash(seed), "a")).collect();
+        assert_eq!(images, HashSet::from([vec![0, 0, 0], vec![7, 0, 0], vec![7, 7, 0], vec![7, 7, 7]]));
     }
 
     #[test]

@@ -39,6 +39,11 @@ pub const ALL: &[Scenario] = &[
         play: |clients, wishes| Box::pin(no_room(clients, wishes)),
     },
     Scenario {
+        name: "a_read_through_any_member_sees_what_was_written_through_another",
+        members: 3,
+        play: |clients, _| Box::pin(read_elsewhere(clients)),
+    },
+    Scenario {
         name: "a_leader_that_was_stopped_ends_no_lease_that_was_renewed_meanwhile",
         members: 3,
         play: |clients, wishes| Box::pin(stopped_leader(clients, wishes)),
@@ -148,6 +153,16 @@ async fn no_room(clients: Vec<Client>, wishes: Wishes) {
     assert!(acknowledged > 0, "some fit");
     let kept = wait::until("the member to come back", PATIENCE, || async { client.get_all().await.ok() }).await;
     assert!(kept.count >= acknowledged, "{acknowledged} were acknowledged and {} are there", kept.count);
+}
+
+async fn read_elsewhere(clients: Vec<Client>) {
+    leader(&clients).await;
+    for number in 0..60 {
+        let (writer, reader) = (&clients[number % 3], &clients[(number + 1) % 3]);
+        let written = writer.put("key", number.to_string()).await.expect("a put");
+        let read = reader.get("key").await.expect("a read").kvs.pop().map(|kv| kv.mod_revision);
+        assert_eq!(read, Some(written), "a read went back in time");
+    }
 }
 
 async fn put_leased(client: &Client, lease: i64) {

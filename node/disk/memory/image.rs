@@ -2,7 +2,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
 pub(super) const SECTOR_BYTES: u64 = 512;
@@ -78,20 +78,29 @@ impl Change {
         }
     }
 
-    /// Applies what a crash leaves of it.
-    fn apply_in_part(&self, bytes: &mut Vec<u8>, random: &mut StdRng) {
+    /// Applies what a crash leaves of it. A sector is written as the cache has it, so what is `lost` of an earlier change
+    /// to it goes with all later ones.
+    fn apply_in_part(&self, bytes: &mut Vec<u8>, lost: &mut HashSet<u64>, random: &mut StdRng) {
         match self {
             Change::Len(_) => {
                 if random.random() {
                     self.apply(bytes);
                 }
             }
-            Change::Write { .. } => self.sectors().filter(|_| random.random()).for_each(|part| part.apply(bytes)),
+            Change::Write { .. } => {
+                for (sector, part) in self.sectors() {
+                    if random.random() && !lost.contains(&sector) {
+                        part.apply(bytes);
+                    } else {
+                        lost.insert(sector);
+                    }
+                }
+            }
         }
     }
 
-    /// A write cut at the sectors of the disk; nothing of a change of the length.
-    fn sectors(&self) -> impl Iterator<Item = Change> {
+    /// A write cut at the sectors of the disk, each with its number; nothing of a change of the length.
+    fn sectors(&self) -> impl Iterator<Item = (u64, Change)> {
         let (offset, data) = match self {
             Change::Write { offset, data } => (*offset, data.as_slice()),
             Change::Len(_) => (0, &[][..]),
@@ -101,7 +110,9 @@ impl Change {
             let start = at;
             let sector = SECTOR_BYTES - (offset + start as u64) % SECTOR_BYTES;
             at = data.len().min(start + size(sector));
-            (start < at).then(|| Change::Write { offset: offset + start as u64, data: data[start..at].to_vec() })
+            let begin = offset + start as u64;
+            let part = || Change::Write { offset: begin, data: data[start..at].to_vec() };
+            (start < at).then(|| (begin / SECTOR_BYTES, part()))
         })
     }
 
@@ -132,7 +143,7 @@ impl FileNode {
     pub(super) fn fail_to_sync(&mut self) {
         for change in std::mem::take(&mut self.pending) {
             match change {
-                Change::Write { .. } => self.stale.extend(change.sectors()),
+                Change::Write { .. } => self.stale.extend(change.sectors().map(|(_, part)| part)),
                 Change::Len(_) => self.pending.push(change),
             }
         }
@@ -140,12 +151,12 @@ impl FileNode {
 
     fn after_crash(&self, random: &mut StdRng) -> Self {
         let mut synced = self.synced.clone();
-        let loss = Loss::choose(random);
+        let (loss, mut lost) = (Loss::choose(random), HashSet::new());
         for change in self.stale.iter().chain(&self.pending) {
             match loss {
                 Loss::Nothing => change.apply(&mut synced),
                 Loss::All => {}
-                Loss::Some => change.apply_in_part(&mut synced, random),
+                Loss::Some => change.apply_in_part(&mut synced, &mut lost, random),
             }
         }
         Self { current: synced.clone(), synced, pending: Vec::new(), stale: Vec::new() }
