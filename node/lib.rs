@@ -22,6 +22,7 @@ pub mod storage;
 pub mod wal;
 
 pub mod clock;
+pub mod defect;
 pub mod disk;
 pub mod logging;
 pub mod metrics;

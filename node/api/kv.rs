@@ -13,6 +13,7 @@ use super::slow_read::{self, RangeTimer};
 use super::status::ApiError;
 use crate::admission;
 use crate::apply::Reply;
+use crate::defect::{self, Defect};
 use crate::mvcc::View;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, iter};
@@ -41,6 +42,10 @@ impl KvService {
 
     /// The state that a read has to see.
     async fn view(&self, is_serializable: bool) -> Result<Arc<View>, ApiError> {
+        if defect::on(Defect::ViewBeforeReadIndex) {
+            let before = self.node.views.load();
+            return self.node.read_index().await.map(|()| before);
+        }
         if !is_serializable {
             self.node.read_index().await?;
         }

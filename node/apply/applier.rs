@@ -8,6 +8,7 @@ use super::{Answer, ApplyError, Fatal, LogError, Reply, StateError};
 use super::{alarm, cluster, compact, conf_change, cost, delete, lease, put, range, txn};
 use crate::alarm::{Alarm, AlarmType, Alarms};
 use crate::cluster::ClusterState;
+use crate::defect::{self, Defect};
 use crate::lease::{LeaseRow, Lessor};
 use crate::mvcc::{Opened, Progress, RevisionEvents, Store, View, Views, WriteBatch};
 use crate::storage::{Durability, Storage, Table};
@@ -183,8 +184,15 @@ impl Applier {
             run.outcome.applied = entry.position;
         }
         let Run { mut batch, mut outcome, mut stopwatch, .. } = run;
-        batch.storage().set_applied(outcome.applied)?;
+        if !defect::on(Defect::AppliedIndexApart) {
+            batch.storage().set_applied(outcome.applied)?;
+        }
         batch.commit(durability)?;
+        if defect::on(Defect::AppliedIndexApart) {
+            let mut apart = self.store.begin()?;
+            apart.storage().set_applied(outcome.applied)?;
+            apart.commit(Durability::Volatile)?;
+        }
         stopwatch.commit(count);
         outcome.slow = stopwatch.slow();
         self.applied = outcome.applied;

@@ -10,6 +10,7 @@ use super::pace::Pace;
 use super::worker::{Job, Queued, Settings, Shown, Start, WhenDurable};
 use super::{Applier, Committed, Fatal, Outcome, Waiters};
 use crate::clock::{Clock, Ticks};
+use crate::defect::{self, Defect};
 use crate::storage::Durability;
 use crate::threads::{self, Threads, Work};
 use crate::types::LogPosition;
@@ -190,6 +191,9 @@ impl Thread {
                 self.publish(position);
                 self.now_durable(position)?;
                 answer(reply, position);
+            }
+            Job::WhenDurable(WhenDurable::Snapshot(reply)) if defect::on(Defect::PurgedBeforeDurable) => {
+                answer(reply, self.applier.snapshot()?);
             }
             Job::WhenDurable(waiting) => self.when_durable.push(waiting),
             Job::Close { reply } => {

@@ -2,6 +2,7 @@
 
 use super::{ExpiryQueue, LeaseError, LeaseRow, MAX_TTL_SECS, Metrics};
 use crate::clock::Ticks;
+use crate::defect::{self, Defect};
 use crate::types::LeaseId;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -124,8 +125,8 @@ impl Lessor {
             let lease = Lease { id, ttl_secs, remaining_ttl_secs: row.remaining_ttl_secs };
             fresh.leases.insert(id, Entry::new(lease));
         }
-        for (key, id) in attached {
-            fresh.attach(key, id);
+        if !defect::on(Defect::LeaseKeysForgotten) {
+            attached.into_iter().for_each(|(key, id)| fresh.attach(key, id));
         }
         *self.lock() = fresh;
     }

@@ -11,6 +11,7 @@ use super::revision::{Revision, RowKey, end_of};
 use super::store::{FINISHED_KEY, SCHEDULED_KEY};
 use super::view::parse_row_key;
 use super::write::WriteBatch;
+use crate::defect::{self, Defect};
 use crate::storage::{Fate, StorageError, Table};
 use std::ops::Bound;
 use std::time::{Duration, Instant, SystemTime};
@@ -145,8 +146,10 @@ impl WriteBatch<'_> {
         let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let sweep = self.batch.sweep(Table::Key, (from, &end_of(target)), budget_rows, |row_key, row| {
             let key = parse_row_key(row_key)?;
-            let dead = key.is_tombstone() && key.revision().main < target;
-            let kept = !dead && is_newest(index, &key, row, target)?;
+            let is_old = key.revision().main < target || defect::on(Defect::TombstoneLost);
+            let dead = key.is_tombstone() && is_old;
+            let newest_at = if defect::on(Defect::CompactedVersionLost) { i64::MAX } else { target };
+            let kept = !dead && is_newest(index, &key, row, newest_at)?;
             if let Some(hasher) = hasher {
                 hasher.write(&key, row, kept);
             }

@@ -8,6 +8,7 @@ use super::key_index::KeyIndex;
 use super::record::Record;
 use super::revision::{MAX_MAIN, Revision, RowKey};
 use super::view::parse_row_key;
+use crate::defect::{self, Defect};
 use crate::storage::{StorageError, Table, Version};
 use crate::types::LeaseId;
 use bytes::Bytes;
@@ -48,7 +49,9 @@ pub(super) fn load(version: &Version) -> Result<Loaded, StorageError> {
     let mut leased: Vec<(Bytes, Revision, LeaseId)> = Vec::new();
     version.scan(Table::Key, (Bound::Unbounded, Bound::Unbounded), |row_key, row| {
         let (key, record) = parse(row_key, row)?;
-        last_main = key.revision().main;
+        if !(key.is_tombstone() && defect::on(Defect::RevisionUsedTwice)) {
+            last_main = key.revision().main;
+        }
         // A row without a key only moves the revision (`etcdutl snapshot restore --bump-revision`).
         if !record.key.is_empty() {
             let put = (!key.is_tombstone()).then_some((record.create_revision, record.version));

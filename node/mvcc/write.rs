@@ -8,6 +8,7 @@ use super::read::{RowCopies, Source, decode};
 use super::revision::{Revision, RowKey};
 use super::store::Store;
 use super::view::{View, fetch, tombstone};
+use crate::defect::{self, Defect};
 use crate::storage::{Batch, Durability, StorageError, Table};
 use crate::types::{KeyInterval, LeaseId};
 use bytes::Bytes;
@@ -182,7 +183,8 @@ impl Txn<'_> {
 
     /// What compares need, without reading a row. `None` if the key does not exist.
     pub fn key_revisions(&self, key: &[u8]) -> Option<KeyRevisions> {
-        let Change { created, main, version, .. } = self.index().get(key)?;
+        let index = if defect::on(Defect::StaleCompare) { &self.store.last.index } else { self.index() };
+        let Change { created, main, version, .. } = index.get(key)?;
         Some(KeyRevisions { create_revision: created, mod_revision: main, version })
     }
 

@@ -4,6 +4,7 @@
 
 use super::Consensus;
 use super::types::{Proposal, TypeConfig};
+use crate::defect::{self, Defect};
 use crate::raft::network::Purpose;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -184,6 +185,9 @@ async fn forward(consensus: &Consensus, batch: &[Queued]) -> Vec<Fate> {
         }
         Err(status) => {
             tracing::debug!(error = status.message(), "forwarded proposals have an unknown outcome");
+            if defect::on(Defect::ForwardedTwice) {
+                return nobody;
+            }
             vec![Fate::Lost { term }; batch.len()]
         }
     }

@@ -8,6 +8,7 @@ use super::metrics::Metrics;
 use super::queue::{Delivery, Events, Full, StreamQueue};
 use super::round::Rounds;
 use super::watcher::{CreateError, Phase, Slot, Start, StreamSlot, WatchId, WatchSpec, Watcher};
+use crate::defect::{self, Defect};
 use crate::mvcc::RevisionEvents;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
@@ -218,7 +219,7 @@ impl Registry {
         let touched = std::mem::take(&mut self.scratch.touched);
         for &slot in &touched {
             if self.deliver(slot).is_err() {
-                self.watchers[slot.0].cursor = self.revision;
+                self.watchers[slot.0].cursor = self.revision + i64::from(defect::on(Defect::EventDropped));
                 self.move_to(slot, Phase::Lagging);
             }
         }
@@ -229,6 +230,9 @@ impl Registry {
     pub fn restored(&mut self, revision: i64) {
         let told = self.revision;
         self.revision = revision.max(told);
+        if defect::on(Defect::SnapshotNotTold) {
+            return;
+        }
         let slots: Vec<_> = self.watchers.iter().map(|(at, _)| Slot(at)).collect();
         for slot in slots {
             let watcher = &mut self.watchers[slot.0];

@@ -99,10 +99,12 @@ async fn a_delete_at_the_compacted_revision_is_still_told() {
         case.client.delete("k").await.expect("delete");
         case.put("other", "4").await;
         compact(case, 3, true).await.expect("compact");
+        case.put("k", "5").await;
         let mut stream = case.client.watch();
         stream.create_and_wait(WatchCreateRequest { key: "k".into(), start_revision: 3, ..Default::default() }).await;
         let event = stream.events(1).await.remove(0);
-        assert_eq!((event.r#type(), event.kv.expect("a key").mod_revision), (EventType::Delete, 3));
+        let first = (event.r#type(), event.kv.expect("a key").mod_revision);
+        assert_eq!(first, (EventType::Delete, 3), "the delete comes first");
     })
     .await;
 }

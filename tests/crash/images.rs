@@ -1,4 +1,4 @@
-//! Crashes at every operation of the disk, each with some of the images that a power loss may leave; and crashes again
+//! Crashes at every operation of the disk, each with one of the images that a power loss may leave; and crashes again
 //! while the member recovers. Each image must open, to a state that holds all that was acknowledged.
 
 use crate::member::{Promises, Shared};
@@ -13,8 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Images of each operation.
-const IMAGES: u32 = 3;
 /// One in so many images is crashed again at each operation of its recovery.
 const AGAIN: u32 = 40;
 /// Steps of a script.
@@ -59,29 +57,26 @@ impl Camera {
     }
 
     fn look(&self, disk: &MemoryDisk) {
-        let images = if self.again { IMAGES } else { 1 };
-        for _ in 0..images {
-            if self.failure.lock().unwrap().is_some() {
-                return;
-            }
-            let (seed, again) = {
-                let mut random = self.random.lock().unwrap();
-                (random.random(), self.again && random.random_range(0..AGAIN) == 0)
-            };
-            let doing = *self.doing.lock().unwrap();
-            {
-                let mut counts = lock(&self.counts);
-                *counts.images.entry(doing).or_default() += 1;
-                counts.of_recoveries += u64::from(!self.again);
-            }
-            let (image, promises) = (disk.crash(seed), self.promises.copy());
-            // A thread that is not within a runtime, as the caller may be.
-            let checked = thread::scope(|scope| scope.spawn(|| self.check(&image, promises, again)).join());
-            if checked.is_err() {
-                let depth = if self.again { "" } else { " of a recovery" };
-                let what = format!("{doing:?}, operation {}{depth}, image {seed}", disk.operations());
-                self.failure.lock().unwrap().get_or_insert(what);
-            }
+        if self.failure.lock().unwrap().is_some() {
+            return;
+        }
+        let (seed, again) = {
+            let mut random = self.random.lock().unwrap();
+            (random.random(), self.again && random.random_range(0..AGAIN) == 0)
+        };
+        let doing = *self.doing.lock().unwrap();
+        {
+            let mut counts = lock(&self.counts);
+            *counts.images.entry(doing).or_default() += 1;
+            counts.of_recoveries += u64::from(!self.again);
+        }
+        let (image, promises) = (disk.crash(seed), self.promises.copy());
+        // A thread that is not within a runtime, as the caller may be.
+        let checked = thread::scope(|scope| scope.spawn(|| self.check(&image, promises, again)).join());
+        if checked.is_err() {
+            let depth = if self.again { "" } else { " of a recovery" };
+            let what = format!("{doing:?}, operation {}{depth}, image {seed}", disk.operations());
+            self.failure.lock().unwrap().get_or_insert(what);
         }
     }
 

@@ -32,8 +32,8 @@ const LOG: wal::Settings = wal::Settings {
     tail_bytes: 2000,
     commit_delay: Duration::from_millis(5),
 };
-/// A few pages, so that the rest is read from the file.
-const CACHE_BYTES: usize = 32 << 10;
+/// Two pages, so that the rest is read from the file.
+const CACHE_BYTES: usize = 8 << 10;
 const MIN_TTL_SECS: i64 = 2;
 
 /// What a member has told others, and what it was told to do: after a crash none of it may be lost.

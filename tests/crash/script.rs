@@ -3,6 +3,7 @@
 
 use crate::history::{History, normal, payload};
 use crate::member::{Ended, Member, Part, Shared};
+use crate::model::Model;
 use bytes::Bytes;
 use keelstone::apply::{Applier, Committed, Parts, conf_change};
 use keelstone::cluster::MemberChange;
@@ -316,9 +317,8 @@ impl Script {
             let id = *self.promises.lock().history.state(1).members.keys().next().expect("the member itself");
             return update_urls(term, index, id, random.random_range(1000..9999));
         }
-        let newest = self.promises.lock().history.last_index();
-        let revision = self.promises.lock().history.state(newest).revision;
-        let request = request(random, index, revision);
+        let promises = self.promises.lock();
+        let request = request(random, index, promises.history.state(promises.history.last_index()));
         let header = Some(pb::RequestHeader { id: index, ..Default::default() });
         normal(term, index, pb::InternalRaftRequest { header, ..request }.encode_to_vec().into())
     }
@@ -332,17 +332,23 @@ fn update_urls(term: u64, index: u64, id: MemberId, port: u16) -> Entry {
     Entry { term, index, kind: EntryKind::ConfChange, data }
 }
 
-fn request(random: &mut StdRng, index: u64, revision: i64) -> pb::InternalRaftRequest {
+/// `newest` is the state that most requests will meet.
+fn request(random: &mut StdRng, index: u64, newest: &Model) -> pb::InternalRaftRequest {
     let mut request = pb::InternalRaftRequest::default();
-    match random.random_range(0..100) {
-        0..48 => request.put = Some(put(random, index)),
-        48..62 => request.delete_range = Some(delete(random)),
-        62..76 => request.txn = Some(txn(random, index)),
-        76..84 => {
-            let revision = random.random_range(1..=revision + 1);
+    // Early, so that what comes has leases to hang on.
+    let grants = newest.leases.is_empty() && random.random_bool(0.3);
+    match if grants { 85 } else { random.random_range(0..100) } {
+        0..45 => request.put = Some(put(random, index, newest)),
+        45..59 => request.delete_range = Some(delete(random)),
+        59..73 => request.txn = Some(txn(random, index)),
+        73..81 => {
+            // What happens to a delete at the very revision is a rule of its own.
+            let deletes = newest.rows.iter().filter(|(_, row)| row.tombstone).map(|((main, _), _)| *main);
+            let delete = if random.random() { deletes.last() } else { None };
+            let revision = delete.unwrap_or_else(|| random.random_range(1..=newest.revision + 1));
             request.compaction = Some(pb::CompactionRequest { revision, physical: false });
         }
-        84..89 => {
+        81..89 => {
             let (id, ttl) = (random.random_range(1..=LEASES), random.random_range(5..100));
             request.lease_grant = Some(pb::LeaseGrantRequest { id, ttl });
         }
@@ -371,8 +377,13 @@ fn key(number: usize) -> Bytes {
     format!("key-{number:02}").into()
 }
 
-fn put(random: &mut StdRng, index: u64) -> pb::PutRequest {
-    let lease = if random.random_bool(0.3) { random.random_range(1..=LEASES) } else { 0 };
+fn put(random: &mut StdRng, index: u64, newest: &Model) -> pb::PutRequest {
+    let granted: Vec<i64> = newest.leases.keys().copied().collect();
+    let lease = match random.random_range(0..10) {
+        0..4 if !granted.is_empty() => granted[random.random_range(0..granted.len())],
+        4 => random.random_range(1..=LEASES),
+        _ => 0,
+    };
     let number = random.random_range(0..KEYS);
     pb::PutRequest { lease, ..put_at(random, index, number) }
 }

@@ -6,6 +6,7 @@
 //! KEELSTONE_SEEDS=1000 cargo test --test simulation     so many seeds, from KEELSTONE_SEED (1) on
 //! KEELSTONE_SEED=7 KEELSTONE_SEEDS=1 …                  seed 7 alone; KEELSTONE_SIM_TRACE=FILE writes its trace,
 //!                                                       KEELSTONE_SIM_LOG=1 shows the members' log
+//! cargo test --test simulation lease                    the scenarios with this in their names, and no seeds
 //! ```
 //! Each seed runs in a process of its own, with one thread, whose random source and clocks follow from the seed
 //! (`os.c`).

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Outcome};
 use crate::plan::Plan;
-use crate::scenarios;
+use crate::scenarios::{self, Scenario};
 use crate::trace::Trace;
 use keelstone::config::Settings;
 use keelstone_harness::{Random, preload};
@@ -61,12 +61,15 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 pub fn run_all() -> ExitCode {
+    let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let (first, count) = (number("KEELSTONE_SEED", 1), number("KEELSTONE_SEEDS", SHARE));
+    let count = if filter.is_some() { 0 } else { count };
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let shim = build_shim();
     let begun = Instant::now();
     let (next, totals) = (AtomicU64::new(0), Mutex::new(Totals::default()));
-    let scenarios = if count > 1 { scenarios::ALL } else { &[] };
+    let is_wanted = |name: &str| filter.as_ref().map_or(count > 1, |filter| name.contains(filter));
+    let scenarios: Vec<&Scenario> = scenarios::ALL.iter().filter(|scenario| is_wanted(scenario.name)).collect();
     let jobs = scenarios.len() as u64 + count;
     std::thread::scope(|scope| {
         for _ in 0..workers {

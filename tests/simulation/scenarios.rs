@@ -2,8 +2,9 @@
 
 use crate::cluster::Wishes;
 use crate::plan::Fault;
+use bytes::Bytes;
 use keelstone_harness::{Client, wait};
-use keelstone_proto::etcdserverpb::PutRequest;
+use keelstone_proto::etcdserverpb::{PutRequest, WatchCreateRequest};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -36,6 +37,31 @@ pub const ALL: &[Scenario] = &[
         name: "a_single_member_without_room_ends_and_keeps_all_that_it_acknowledged",
         members: 1,
         play: |clients, wishes| Box::pin(no_room(clients, wishes)),
+    },
+    Scenario {
+        name: "a_read_through_any_member_sees_what_was_written_through_another",
+        members: 3,
+        play: |clients, _| Box::pin(read_elsewhere(clients)),
+    },
+    Scenario {
+        name: "a_leader_that_was_stopped_ends_no_lease_that_was_renewed_meanwhile",
+        members: 3,
+        play: |clients, wishes| Box::pin(stopped_leader(clients, wishes)),
+    },
+    Scenario {
+        name: "a_leader_that_was_cut_off_reads_nothing_old_and_renews_nothing",
+        members: 3,
+        play: |clients, wishes| Box::pin(cut_off_leader(clients, wishes)),
+    },
+    Scenario {
+        name: "a_forwarded_write_happens_once_whenever_its_connection_breaks",
+        members: 3,
+        play: |clients, wishes| Box::pin(broken_forwards(clients, wishes)),
+    },
+    Scenario {
+        name: "a_watcher_is_told_what_its_member_got_by_snapshot",
+        members: 3,
+        play: |clients, wishes| Box::pin(watch_over_snapshot(clients, wishes)),
     },
 ];
 
@@ -127,4 +153,113 @@ async fn no_room(clients: Vec<Client>, wishes: Wishes) {
     assert!(acknowledged > 0, "some fit");
     let kept = wait::until("the member to come back", PATIENCE, || async { client.get_all().await.ok() }).await;
     assert!(kept.count >= acknowledged, "{acknowledged} were acknowledged and {} are there", kept.count);
+}
+
+async fn read_elsewhere(clients: Vec<Client>) {
+    leader(&clients).await;
+    for number in 0..60 {
+        let (writer, reader) = (&clients[number % 3], &clients[(number + 1) % 3]);
+        let written = writer.put("key", number.to_string()).await.expect("a put");
+        let read = reader.get("key").await.expect("a read").kvs.pop().map(|kv| kv.mod_revision);
+        assert_eq!(read, Some(written), "a read went back in time");
+    }
+}
+
+async fn put_leased(client: &Client, lease: i64) {
+    let put = PutRequest { key: "leased".into(), lease, ..Default::default() };
+    client.put_request(put).await.expect("a put");
+}
+
+/// Renews through this member, which may take a while to know a leader. None if it does not answer.
+async fn renew(client: &Client, lease: i64) -> Option<i64> {
+    Some(client.keep_alive().renew(lease, Duration::from_secs(1)).await.ok()?.ttl)
+}
+
+async fn stopped_leader(clients: Vec<Client>, wishes: Wishes) {
+    const TTL_SECS: i64 = 3;
+    clients[leader(&clients).await].grant(TTL_SECS, 7).await.expect("a lease");
+    put_leased(&clients[0], 7).await;
+    // Who acts first after a stop is a matter of luck, so there are several.
+    for round in 0..8 {
+        let first = leader(&clients).await;
+        let next = (first + 1) % 3;
+        wishes.inject(Fault::Pause(Duration::from_millis(6_000 + 170 * round)), first);
+        let begun = tokio::time::Instant::now();
+        while begun.elapsed() < Duration::from_secs(9) {
+            assert_ne!(renew(&clients[next], 7).await, Some(0), "the lease ended while it was renewed");
+            wait::pass(Duration::from_millis(300)).await;
+        }
+        assert_eq!(clients[next].get("leased").await.expect("a read").count, 1, "round {round}");
+    }
+}
+
+async fn cut_off_leader(clients: Vec<Client>, wishes: Wishes) {
+    let first = leader(&clients).await;
+    clients[first].grant(3, 7).await.expect("a lease");
+    put_leased(&clients[first], 7).await;
+    wishes.inject(Fault::Isolate(Duration::from_secs(20)), first);
+    let (old, new) = (&clients[first].with_deadline(Duration::from_secs(1)), &clients[(first + 1) % 3]);
+    // It ends under the next leader, since nobody renews it there.
+    let ended = wait::until("the lease to end", PATIENCE, || async {
+        renew(old, 7).await;
+        let found = new.with_deadline(Duration::from_secs(1)).get("leased").await.ok()?;
+        (found.count == 0).then_some(found.header?.revision)
+    })
+    .await;
+    for _ in 0..5 {
+        let read = old.get("leased").await.ok().map(|found| found.count);
+        assert!(read.is_none_or(|count| count == 0), "a stale linearizable read, of before revision {ended}");
+        let renewed = renew(old, 7).await;
+        assert!(renewed.is_none_or(|ttl| ttl == 0), "the lease was renewed after it ended");
+    }
+}
+
+async fn broken_forwards(clients: Vec<Client>, wishes: Wishes) {
+    let follower = (leader(&clients).await + 1) % 3;
+    let client = clients[follower].with_deadline(Duration::from_millis(500));
+    for number in 0..150 {
+        let put = client.put(format!("key/{number:03}"), "value");
+        let breaks = async {
+            // From before it has reached the leader until after it was answered.
+            wait::pass(Duration::from_micros(100 * number)).await;
+            wishes.inject(Fault::Reset, follower);
+        };
+        // Lost or not: it happens once at most.
+        drop(tokio::join!(put, breaks));
+    }
+    let found = clients[follower].get_all().await.expect("a read");
+    assert!(found.count > 0, "some were taken");
+    for kv in found.kvs {
+        assert_eq!(kv.version, 1, "a write happened twice: {kv:?}");
+    }
+}
+
+async fn watch_over_snapshot(clients: Vec<Client>, wishes: Wishes) {
+    let first = leader(&clients).await;
+    let behind = (first + 1) % 3;
+    let mut stream = clients[behind].watch();
+    let all = Bytes::from_static(b"\0");
+    let request = WatchCreateRequest { key: all.clone(), range_end: all, start_revision: 2, ..Default::default() };
+    stream.create_and_wait(request).await;
+    wishes.inject(Fault::Isolate(Duration::from_secs(5)), behind);
+    // More than the log keeps for those that are behind.
+    for batch in 0..13 {
+        let puts = (0..100).map(|number| clients[first].put(format!("key/{number}"), batch.to_string()));
+        for put in futures_util::future::join_all(puts).await {
+            put.expect("a put");
+        }
+    }
+    wait::pass(Duration::from_secs(6)).await;
+    let last = wait::until("the member to be back", PATIENCE, || async {
+        clients[behind].with_deadline(Duration::from_secs(1)).put("last", "value").await.ok()
+    })
+    .await;
+    let mut told = Vec::new();
+    while told.last().is_none_or(|revision| *revision < last) {
+        let events = stream.events(1).await;
+        told.extend(events.iter().filter_map(|event| Some(event.kv.as_ref()?.mod_revision)));
+    }
+    let missed = (2..=last).find(|revision| !told.contains(revision));
+    assert_eq!(missed, None, "a revision that the watcher was not told of");
+    assert!(told.is_sorted(), "out of order: {told:?}");
 }

@@ -7,7 +7,7 @@ use source::Source;
 use std::collections::BTreeSet;
 
 /// What may be imported by all.
-const BASE: &[&str] = &["types", "clock", "threads", "net", "config", "metrics"];
+const BASE: &[&str] = &["types", "clock", "threads", "net", "config", "metrics", "defect"];
 
 /// Each part and what it may import beside [`BASE`]: what is further right on its lines of STYLE.md's table.
 /// `disk` and `wal`, which the table does not name, belong to those who keep files; `logging` to those who start.
@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("net", ""),
     ("config", ""),
     ("metrics", ""),
+    ("defect", ""),
     // The two roots of the crate.
     ("lib", ""),
     ("main", "cli"),

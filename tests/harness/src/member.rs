@@ -109,7 +109,8 @@ impl Member {
         let mut command = self.server.command();
         command.arg("--name").arg(&self.name).arg("--data-dir").arg(self.data_dir()).args(&self.args).args(more);
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        command.envs(std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RUST_")));
+        let is_kept = |name: &str| name.starts_with("RUST_") || name == "KEELSTONE_DEFECT";
+        command.envs(std::env::vars_os().filter(|(name, _)| is_kept(&name.to_string_lossy())));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));

@@ -1,0 +1,95 @@
+//! Seeded defects: faults that a suite has to find. `.ci/defects` turns each on, by its name in `KEELSTONE_DEFECT`, and
+//! says which suite saw it. The switch exists in builds with debug assertions only: elsewhere [`on`] is a constant, and
+//! nothing of this is left in the binary.
+
+/// A fault, as somebody might make it by mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Entries are acknowledged once they are written to the log, before they are synced.
+    AckBeforeSync,
+    /// A vote is given before it is synced.
+    VoteNotSynced,
+    /// The directory is not synced after a segment of the log got its name.
+    SegmentNameNotSynced,
+    /// A record of the log counts whatever its checksum says, so that a torn one does.
+    TornRecordAccepted,
+    /// A block of the state file that changed at rest is handed out as it is.
+    FlippedBitServed,
+    /// The directory is not synced after a received state took the place of the old one.
+    ReceivedStateNotSynced,
+    /// Rows and the index of the entry that they come from are two commits.
+    AppliedIndexApart,
+    /// The log is purged up to what is applied, be it durable or not.
+    PurgedBeforeDurable,
+    /// A compaction removes the tombstones of its own revision too.
+    TombstoneLost,
+    /// A compaction keeps the newest version of a key, not the newest of its own revision.
+    CompactedVersionLost,
+    /// A compare sees the keys as they were before the batch.
+    StaleCompare,
+    /// After a restart the revision of the last delete is given to another change.
+    RevisionUsedTwice,
+    /// A linearizable read looks at the state as it was before its ReadIndex round.
+    ViewBeforeReadIndex,
+    /// The leader answers ReadIndex without asking a quorum whether it still leads.
+    StaleReadIndex,
+    /// A forwarded request is tried again although the leader may have taken it.
+    ForwardedTwice,
+    /// A leader that wakes up ends leases by its own clock, without asking whether it still leads.
+    StalledLeaderEndsLease,
+    /// A leader renews leases whether or not a quorum still follows it.
+    DeposedLeaderRenews,
+    /// After a restart no key hangs on its lease.
+    LeaseKeysForgotten,
+    /// A watcher whose queue is full goes on behind the revision that did not fit.
+    EventDropped,
+    /// Watchers are not told what a received snapshot brought.
+    SnapshotNotTold,
+}
+
+#[cfg(debug_assertions)]
+const ALL: [Defect; 20] = [
+    Defect::AckBeforeSync,
+    Defect::VoteNotSynced,
+    Defect::SegmentNameNotSynced,
+    Defect::TornRecordAccepted,
+    Defect::FlippedBitServed,
+    Defect::ReceivedStateNotSynced,
+    Defect::AppliedIndexApart,
+    Defect::PurgedBeforeDurable,
+    Defect::TombstoneLost,
+    Defect::CompactedVersionLost,
+    Defect::StaleCompare,
+    Defect::RevisionUsedTwice,
+    Defect::ViewBeforeReadIndex,
+    Defect::StaleReadIndex,
+    Defect::ForwardedTwice,
+    Defect::StalledLeaderEndsLease,
+    Defect::DeposedLeaderRenews,
+    Defect::LeaseKeysForgotten,
+    Defect::EventDropped,
+    Defect::SnapshotNotTold,
+];
+
+/// Whether this is the fault that was asked for.
+///
+/// # Panics
+/// If there is none of the name that was asked for.
+#[cfg(debug_assertions)]
+pub fn on(defect: Defect) -> bool {
+    use std::sync::OnceLock;
+    // A global: handed on, it would be in the signature of all that could be wrong.
+    static CHOSEN: OnceLock<Option<Defect>> = OnceLock::new();
+    let choose = || {
+        let name = std::env::var("KEELSTONE_DEFECT").ok()?;
+        let chosen = ALL.into_iter().find(|defect| format!("{defect:?}") == name);
+        Some(chosen.unwrap_or_else(|| panic!("there is no defect {name}")))
+    };
+    *CHOSEN.get_or_init(choose) == Some(defect)
+}
+
+/// There are none here.
+#[cfg(not(debug_assertions))]
+pub const fn on(_: Defect) -> bool {
+    false
+}
