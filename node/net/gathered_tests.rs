@@ -1,3 +1,5 @@
+//! What leaves a connection, and when.
+
 use super::*;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};

@@ -243,7 +243,8 @@ impl Member {
         let (published, applied) = (applier.published(), applier.applied());
         let log = check_state(applied, found, &wal, promises);
         // Our own look may be the read that fails.
-        state::try_check(&published, promises.lock().history.state(applied.index), state::Compaction::MayGoOn)?;
+        state::try_check(&published, promises.lock().history.state(applied.index), state::Compaction::MayGoOn)
+            .with_context(|| format!("read {}", ground.state_path.display()))?;
         let waiters = Arc::new(Waiters::default());
         let (failed, path) = (fatal.clone(), ground.state_path.clone());
         let worker = Worker::start(apply::Start {

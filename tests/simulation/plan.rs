@@ -91,7 +91,7 @@ impl Plan {
         let members = *random.pick(&[3, 3, 3, 3, 5, 5, 1]);
         let (heartbeat_ms, election_ms) = *random.pick(&[(100, 1000), (100, 1000), (50, 500), (300, 3000)]);
         let span =
-            if random.chance(10) { between(random, 1_200_000, 3_600_000) } else { between(random, 60_000, 300_000) };
+            if random.chance(10) { between(random, 600_000, 1_800_000) } else { between(random, 60_000, 300_000) };
         // A long run is a quiet one.
         let quiet = span > Duration::from_secs(300);
         let latency = Latency {

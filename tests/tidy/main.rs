@@ -56,7 +56,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "node/cli/",
             "node/raft/network/",
             // These three call the service of a peer, whose client speaks in requests and statuses.
-            "node/raft/consensus.rs",
+            "node/raft/consensus/mod.rs",
             "node/raft/lease.rs",
             "node/raft/read_index.rs",
             "node/raft/transfer.rs",
