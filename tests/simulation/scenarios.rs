@@ -63,6 +63,11 @@ pub const ALL: &[Scenario] = &[
         members: 3,
         play: |clients, wishes| Box::pin(watch_over_snapshot(clients, wishes)),
     },
+    Scenario {
+        name: "a_member_that_loses_its_power_after_its_log_was_purged_goes_on",
+        members: 1,
+        play: |clients, wishes| Box::pin(purged_log(clients, wishes)),
+    },
 ];
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -237,6 +242,16 @@ async fn broken_forwards(clients: Vec<Client>, wishes: Wishes) {
     }
 }
 
+/// Writes more than a log keeps, in less time than passes between two durable commits that nothing asks for.
+async fn outwrite_the_log(client: &Client) {
+    for batch in 0..13 {
+        let puts = (0..100).map(|number| client.put(format!("key/{number}"), batch.to_string()));
+        for put in futures_util::future::join_all(puts).await {
+            put.expect("a put");
+        }
+    }
+}
+
 async fn watch_over_snapshot(clients: Vec<Client>, wishes: Wishes) {
     let first = leader(&clients).await;
     let behind = (first + 1) % 3;
@@ -245,13 +260,7 @@ async fn watch_over_snapshot(clients: Vec<Client>, wishes: Wishes) {
     let request = WatchCreateRequest { key: all.clone(), range_end: all, start_revision: 2, ..Default::default() };
     stream.create_and_wait(request).await;
     wishes.inject(Fault::Isolate(Duration::from_secs(5)), behind);
-    // More than the log keeps for those that are behind.
-    for batch in 0..13 {
-        let puts = (0..100).map(|number| clients[first].put(format!("key/{number}"), batch.to_string()));
-        for put in futures_util::future::join_all(puts).await {
-            put.expect("a put");
-        }
-    }
+    outwrite_the_log(&clients[first]).await;
     wait::pass(Duration::from_secs(6)).await;
     let last = wait::until("the member to be back", PATIENCE, || async {
         clients[behind].with_deadline(Duration::from_secs(1)).put("last", "value").await.ok()
@@ -265,4 +274,16 @@ async fn watch_over_snapshot(clients: Vec<Client>, wishes: Wishes) {
     let missed = (2..=last).find(|revision| !told.contains(revision));
     assert_eq!(missed, None, "a revision that the watcher was not told of");
     assert!(told.is_sorted(), "out of order: {told:?}");
+}
+
+async fn purged_log(clients: Vec<Client>, wishes: Wishes) {
+    leader(&clients).await;
+    outwrite_the_log(&clients[0]).await;
+    wait::pass(Duration::from_secs(1)).await;
+    wishes.inject(Fault::PowerLoss(Duration::from_millis(500)), 0);
+    wait::pass(Duration::from_secs(1)).await;
+    let client = clients[0].with_deadline(Duration::from_secs(1));
+    let found = wait::until("the member to come back", PATIENCE, || async { client.get_all().await.ok() }).await;
+    let last = found.kvs.iter().filter(|kv| kv.value == "12").count();
+    assert_eq!((found.count, last), (100, 100), "all that was acknowledged");
 }
