@@ -106,7 +106,7 @@ impl Places {
     /// Drops those before `first`. If none are left, the next to come is `first`.
     pub(crate) fn drop_before(&mut self, first: u64) {
         let dropped = first.saturating_sub(self.first).min(self.offsets.len() as u64);
-        let last_dropped = self.offsets.drain(..usize::try_from(dropped).expect("no more than there are")).last();
+        let last_dropped = self.offsets.drain(..usize::try_from(dropped).expect("no more than there are")).next_back();
         self.first = self.first.max(first);
         while self.runs.get(1).is_some_and(|run| run.from <= self.first) {
             self.runs.pop_front();

@@ -144,10 +144,10 @@ impl Model {
             }
         } else if let Some(alarm) = request.alarm {
             self.no_space = alarm.action == pb::alarm_request::AlarmAction::Activate as i32;
-        } else if let Some(attributes) = request.cluster_member_attr_set {
-            if let Some(member) = self.members.get_mut(&MemberId(attributes.member_id)) {
-                member.name = attributes.member_attributes.unwrap_or_default().name;
-            }
+        } else if let Some(attributes) = request.cluster_member_attr_set
+            && let Some(member) = self.members.get_mut(&MemberId(attributes.member_id))
+        {
+            member.name = attributes.member_attributes.unwrap_or_default().name;
         }
         Ok(())
     }

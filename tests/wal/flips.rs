@@ -42,11 +42,11 @@ fn no_flipped_bit_makes_a_log_say_something_else() {
         let (_, bytes) = file(&disk, &path);
         // The rest is zeros, of which one byte is as good as any other.
         let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 16;
-        for at in 0..end.min(bytes.len()) {
+        for (at, &byte) in bytes.iter().enumerate().take(end) {
             for bit in 0..8 {
                 let image = disk.kill();
                 let (file, _) = file(&image, &path);
-                file.write_at(at as u64, &[bytes[at] ^ 1 << bit]).unwrap();
+                file.write_at(at as u64, &[byte ^ 1 << bit]).unwrap();
                 flips += 1;
                 match open(&image, SMALL) {
                     Err(WalError::Corrupt { .. }) => {}

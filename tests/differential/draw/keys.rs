@@ -30,7 +30,7 @@ const KEYS: [&[u8]; 18] = [
 const VALUES: [&[u8]; 6] = [b"v1", b"v2", b"v3", b"v4", b"v5", b"\0\xff"];
 
 pub fn key(random: &mut Random) -> Bytes {
-    Bytes::from_static(*random.pick(&KEYS))
+    Bytes::from_static(random.pick::<&[u8]>(&KEYS))
 }
 
 /// A key and a range end.
@@ -89,7 +89,7 @@ pub fn bound(random: &mut Random, world: &World) -> i64 {
 pub fn value(random: &mut Random, world: &World) -> Bytes {
     match random.below(100) {
         0..=9 => Bytes::new(),
-        10..=89 => Bytes::from_static(*random.pick(&VALUES)),
+        10..=89 => Bytes::from_static(random.pick::<&[u8]>(&VALUES)),
         90..=96 => format!("value {}", random.below(1000)).into(),
         _ => {
             let room = world.max_request_bytes.saturating_sub(300).min(8192) as u64;

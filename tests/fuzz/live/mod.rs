@@ -43,7 +43,7 @@ impl Live {
     /// Lets `play` act on the cluster, and looks at what is left of it.
     fn judge(&mut self, play: impl AsyncFnOnce(&Cluster) -> String) -> Result<String, String> {
         self.inputs += 1;
-        if self.inputs % INPUTS_OF_A_CLUSTER == 0 {
+        if self.inputs.is_multiple_of(INPUTS_OF_A_CLUSTER) {
             self.cluster = None;
         }
         let members = self.members;

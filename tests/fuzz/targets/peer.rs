@@ -393,7 +393,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let entries = entries.map(|(entry, index)| internal::Entry { term: 2, index, kind: 0, data: entry.data }).collect();
     let election =
         internal::VoteRequest { vote: vote(2, false), last_log: id(1, 3), pre_vote: false, leadership_transfer: false };
-    let probe = internal::VoteRequest { pre_vote: true, ..election.clone() };
+    let probe = internal::VoteRequest { pre_vote: true, ..election };
     let follow = internal::AppendRequest { vote: vote(2, true), prev: id(1, 3), entries, committed: id(2, 9) };
     let beat = internal::AppendRequest { entries: Vec::new(), prev: id(2, 10), committed: id(2, 14), ..follow.clone() };
     let takeover =

@@ -72,7 +72,7 @@ async fn play(script: &Script) -> Verdict {
     tokio::spawn(peer.clone().serve(listener));
     let disk = new_disk(&["http://127.0.0.1:1", &format!("http://127.0.0.1:{}", port())]);
     let member = Member::start(&disk).await.map_err(|error| format!("start: {error:#}"))?;
-    let outcome = if script.follows { follow(&member).await } else { ask(&member).await };
+    let outcome = if script.follows { Box::pin(follow(&member)).await } else { Box::pin(ask(&member)).await };
     if let Some(why) = member.ended().await {
         return Err(format!("while it listened: {why}"));
     }
