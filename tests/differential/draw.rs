@@ -117,7 +117,7 @@ fn operation(random: &mut Random, world: &World, streams: &[StreamPair]) -> Oper
 
 fn alarm(random: &mut Random) -> Operation {
     let member = *random.pick(&[Whose::Nobody, Whose::Own, Whose::Own, Whose::Another]);
-    // No action beyond these: etcd 3.7.3 ends with a nil pointer at one that it does not know.
+    // No action beyond these: by its source, etcd 3.7.3 follows a nil pointer at one that it does not know.
     let action = *random.pick(&[0, 0, 1, 2]);
     Operation::Alarm { action, member, alarm: *random.pick(&[0, 1, 1, 2]) }
 }
