@@ -4,14 +4,15 @@ use super::command::{Command, Committed, LogCommand, Payload};
 use super::metrics::{CommandCount, count};
 use super::scope::{Applied, Failure, Scope};
 use super::slow::Stopwatch;
-use super::{Answer, ApplyError, Fatal, LogError, Reply, StateError};
+use super::state::SmallTables;
+use super::{Answer, ApplyError, Fatal, LogError, Reply};
 use super::{alarm, cluster, compact, conf_change, cost, delete, lease, put, range, txn};
-use crate::alarm::{Alarm, AlarmType, Alarms};
+use crate::alarm::{AlarmType, Alarms};
 use crate::cluster::ClusterState;
 use crate::defect::{self, Defect};
-use crate::lease::{LeaseRow, Lessor};
+use crate::lease::Lessor;
 use crate::mvcc::{Opened, Progress, RevisionEvents, Store, View, Views, WriteBatch};
-use crate::storage::{Durability, Storage, Table};
+use crate::storage::{Durability, Storage};
 use crate::types::{LeaseId, LogPosition, MemberId};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -119,15 +120,11 @@ impl Applier {
     /// Reads what is kept in memory beside the key index, and publishes it.
     fn load(&mut self, attachments: Vec<(Bytes, LeaseId)>) -> Result<(), Fatal> {
         let version = self.store.storage().version()?;
-        let rows = |table| version.rows(table);
+        let SmallTables { cluster, alarms, leases } = SmallTables::read(&version)?;
         self.applied = version.meta()?.applied;
         self.compacted = if self.store.is_compacting() { -1 } else { self.store.compacted() };
-        self.cluster = cluster::load(rows)?;
-        let alarms: Result<Alarms, _> = rows(Table::Alarm)?.iter().map(|(key, _)| Alarm::from_row(key)).collect();
-        self.alarms = alarms.map_err(StateError::from)?;
-        let leases: Result<Vec<LeaseRow>, _> =
-            rows(Table::Lease)?.iter().map(|(key, value)| LeaseRow::from_row(key, value)).collect();
-        self.published.lessor.restore(leases.map_err(StateError::from)?, attachments);
+        (self.cluster, self.alarms) = (cluster, alarms);
+        self.published.lessor.restore(leases, attachments);
         self.publish_cluster();
         self.publish_alarms();
         Ok(())

@@ -4,6 +4,7 @@ use super::*;
 use crate::apply::testing::*;
 use crate::cluster::{Member, MemberChange, MemberChangeError};
 use crate::lease::{LeaseError, MAX_TTL_SECS};
+use crate::storage::Table;
 use crate::storage::memory::MemoryFile;
 use crate::types::LeaseId;
 use keelstone_proto::etcdserverpb as pb;

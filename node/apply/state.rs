@@ -1,12 +1,35 @@
-//! Is a state one that could be opened? Asked of what a peer sent, before it takes the place of the state that is there.
+//! What a state keeps beside its keys, as it is read when the state is opened; and whether one could be opened at all.
 
 use super::{Fatal, StateError, cluster};
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, Alarms};
+use crate::cluster::ClusterState;
 use crate::lease::LeaseRow;
 use crate::mvcc;
-use crate::storage::{Meta, Storage, Table};
+use crate::storage::{Meta, Storage, Table, Version};
 
-/// Reads every row as [`super::Applier::open`] does, keeps none, and answers what the state says of itself.
+/// The rows of the small tables.
+pub(super) struct SmallTables {
+    pub cluster: ClusterState,
+    pub alarms: Alarms,
+    pub leases: Vec<LeaseRow>,
+}
+
+impl SmallTables {
+    pub fn read(version: &Version) -> Result<Self, Fatal> {
+        let rows = |table| version.rows(table);
+        let alarms: Result<_, _> = rows(Table::Alarm)?.iter().map(|(key, _)| Alarm::from_row(key)).collect();
+        let leases: Result<_, _> =
+            rows(Table::Lease)?.iter().map(|(key, value)| LeaseRow::from_row(key, value)).collect();
+        Ok(Self {
+            cluster: cluster::load(rows)?,
+            alarms: alarms.map_err(StateError::from)?,
+            leases: leases.map_err(StateError::from)?,
+        })
+    }
+}
+
+/// Reads every row as [`super::Applier::open`] does, keeps none, and answers what the state says of itself. Asked of what a
+/// peer sent, before it takes the place of the state that is there.
 ///
 /// # Errors
 /// What `open` would stop at.
@@ -14,13 +37,6 @@ pub fn check_state(storage: &Storage) -> Result<Meta, Fatal> {
     let version = storage.version()?;
     let meta = version.meta()?;
     mvcc::check_rows(&version)?;
-    let rows = |table| version.rows(table);
-    cluster::load(rows)?;
-    for (key, _) in rows(Table::Alarm)? {
-        Alarm::from_row(&key).map_err(StateError::from)?;
-    }
-    for (key, value) in rows(Table::Lease)? {
-        LeaseRow::from_row(&key, &value).map_err(StateError::from)?;
-    }
+    SmallTables::read(&version)?;
     Ok(meta)
 }

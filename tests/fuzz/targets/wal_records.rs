@@ -5,9 +5,10 @@
 use crate::engine::{Target, Verdict, generate, run};
 use keelstone::disk::{Disk, MemoryDisk};
 use keelstone::wal::{self, Entry, EntryKind, Identity, Opened, Settings, Wal, WalError, Writer};
+use keelstone_harness::Random;
 use keelstone_harness::proto::raftpb::{self, ConfState, HardState};
 use keelstone_harness::proto::walpb::{Record, Snapshot};
-use keelstone_harness::{Random, wal_reader};
+use keelstone_harness::wal_reader::{self, frame};
 use prost::Message;
 use prost::bytes::Bytes;
 use std::path::{Path, PathBuf};
@@ -132,17 +133,6 @@ pub fn goes_on(disk: &MemoryDisk, mut log: Log, settings: Settings) -> Result<()
         return Err(format!("written and opened again: {found:?} and not {entries:?}"));
     }
     Ok(())
-}
-
-fn frame(record: &Record) -> Vec<u8> {
-    let mut bytes = record.encode_to_vec();
-    let padding = (8 - bytes.len() % 8) % 8;
-    let mut field = bytes.len() as u64;
-    if padding > 0 {
-        field |= (0x80 | padding as u64) << 56;
-    }
-    bytes.resize(bytes.len() + padding, 0);
-    [field.to_le_bytes().to_vec(), bytes].concat()
 }
 
 /// The files, with frames and running checksums.

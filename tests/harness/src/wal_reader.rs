@@ -224,20 +224,21 @@ fn crc32c(before: u32, data: &[u8]) -> u32 {
     !crc
 }
 
+/// A record as it stands in a file: a length field, and padding to eight bytes.
+pub fn frame(record: &Record) -> Vec<u8> {
+    let mut bytes = record.encode_to_vec();
+    let padding = (8 - bytes.len() % 8) % 8;
+    let mut field = bytes.len() as u64;
+    if padding > 0 {
+        field |= (0x80 | padding as u64) << 56;
+    }
+    bytes.resize(bytes.len() + padding, 0);
+    [field.to_le_bytes().to_vec(), bytes].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn frame(record: &Record) -> Vec<u8> {
-        let mut bytes = record.encode_to_vec();
-        let padding = (8 - bytes.len() % 8) % 8;
-        let mut field = bytes.len() as u64;
-        if padding > 0 {
-            field |= (0x80 | padding as u64) << 56;
-        }
-        bytes.resize(bytes.len() + padding, 0);
-        [field.to_le_bytes().to_vec(), bytes].concat()
-    }
 
     /// Writes one file as etcd would, with chained checksums.
     struct Writer {
