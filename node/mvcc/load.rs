@@ -107,10 +107,11 @@ impl Run {
             let by_key = || key(at(*place)).cmp(key(at(*other)));
             head.cmp(other_head).then_with(by_key).then(place.cmp(other))
         });
-        for (_, place) in order.drain(..) {
-            let change = at(place);
-            index.restore(key(change), change.revision, change.put);
-        }
+        index.restore(order.iter().map(|(_, place)| {
+            let change = at(*place);
+            (key(change), change.revision, change.put)
+        }));
+        order.clear();
         changes.clear();
         keys.clear();
     }

@@ -15,6 +15,7 @@ use super::revision::Revision;
 use crate::types::KeyInterval;
 use leaf::Leaf;
 use node::Node;
+use std::iter;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -125,7 +126,7 @@ impl KeyIndex {
 
     /// Records a put at `revision`, which must be above all before. Returns version and creation with it.
     pub fn put(&mut self, key: &[u8], revision: Revision) -> Change {
-        self.change(key, |before| {
+        let make = |before: Option<&Change>| {
             let before = before.filter(|before| !before.tombstone);
             Change {
                 main: revision.main,
@@ -134,26 +135,38 @@ impl KeyIndex {
                 version: before.map_or(0, |before| before.version) + 1,
                 tombstone: false,
             }
-        })
+        };
+        self.change(iter::once((key, make))).expect("a put changes one key")
     }
 
     /// Records a delete of a key that exists, at a `revision` above all before.
     pub fn delete(&mut self, key: &[u8], revision: Revision) {
-        self.restore(key, revision, None);
+        self.restore(iter::once((key, revision, None)));
     }
 
-    /// Records a change found in storage: of a put with its creation and version, or of a tombstone.
-    pub fn restore(&mut self, key: &[u8], revision: Revision, put: Option<(i64, i64)>) {
-        let (created, version) = put.unwrap_or_default();
-        let (main, sub) = (revision.main, narrow(revision.sub));
-        self.change(key, |_| Change { main, sub, created, version, tombstone: put.is_none() });
+    /// Records changes found in storage: of puts with their creation and version, or of tombstones. Sorted by key,
+    /// and those of a key by revision; those of neighbours are found together.
+    pub fn restore<'k>(&mut self, changes: impl Iterator<Item = (&'k [u8], Revision, Option<(i64, i64)>)>) {
+        self.change(changes.map(|(key, revision, put)| {
+            let (created, version) = put.unwrap_or_default();
+            let (main, sub) = (revision.main, narrow(revision.sub));
+            (key, move |_: Option<&Change>| Change { main, sub, created, version, tombstone: put.is_none() })
+        }));
     }
 
-    fn change(&mut self, key: &[u8], make: impl FnOnce(Option<&Change>) -> Change) -> Change {
-        let mut changed = Node::change(&mut self.root, key, &mut self.copied_bytes, make);
-        Node::grow(&mut self.root, &mut changed);
-        self.keys += usize::from(changed.inserted);
-        changed.change
+    /// Returns the last change.
+    fn change<'k, M>(&mut self, changes: impl Iterator<Item = (&'k [u8], M)>) -> Option<Change>
+    where
+        M: FnOnce(Option<&Change>) -> Change,
+    {
+        let (mut changes, mut last) = (changes.peekable(), None);
+        while changes.peek().is_some() {
+            let mut changed = Node::change(&mut self.root, None, &mut changes, &mut self.copied_bytes);
+            Node::grow(&mut self.root, &mut changed);
+            self.keys += changed.inserted;
+            last = changed.last;
+        }
+        last
     }
 
     /// True if a compaction at `revision` would keep any change from up to then.

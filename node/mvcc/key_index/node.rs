@@ -4,6 +4,7 @@
 use super::super::history::Change;
 use super::keys::Keys;
 use super::leaf::Leaf;
+use std::iter::Peekable;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -26,9 +27,12 @@ pub(super) struct Branch {
 }
 
 /// What [`Node::change`] did.
+#[derive(Default)]
 pub(super) struct Changed {
-    pub(super) change: Change,
-    pub(super) inserted: bool,
+    /// The change that was recorded last.
+    pub(super) last: Option<Change>,
+    /// Keys that are new.
+    pub(super) inserted: usize,
     /// The new neighbour on the right, and the key that separates it.
     split: Option<(Box<[u8]>, Arc<Node>)>,
 }
@@ -136,39 +140,60 @@ impl Node {
         end
     }
 
-    /// Records a change of `key`. `make` gets the newest change so far.
-    pub(super) fn change(
+    /// Records the changes that come next: up to the first of a key at or above `end`, or until this node splits.
+    /// They are sorted by key; each is made from the newest change so far.
+    pub(super) fn change<'k, M>(
         node: &mut Arc<Node>,
-        key: &[u8],
+        end: Option<&[u8]>,
+        changes: &mut Peekable<impl Iterator<Item = (&'k [u8], M)>>,
         copied_bytes: &mut u64,
-        make: impl FnOnce(Option<&Change>) -> Change,
-    ) -> Changed {
+    ) -> Changed
+    where
+        M: FnOnce(Option<&Change>) -> Change,
+    {
+        let mut changed = Changed::default();
+        let is_here = |(key, _): &(&[u8], M)| end.is_none_or(|end| *key < end);
         match unshared(node, copied_bytes) {
-            Node::Leaf(leaf) => match leaf.search(key) {
-                Ok(slot) => {
-                    let change = make(Some(leaf.newest(slot)));
-                    leaf.supersede(slot, change);
-                    Changed { change, inserted: false, split: None }
+            Node::Leaf(leaf) => {
+                while let Some((key, make)) = changes.next_if(is_here) {
+                    match leaf.search(key) {
+                        Ok(slot) => {
+                            let change = make(Some(leaf.newest(slot)));
+                            leaf.supersede(slot, change);
+                            changed.last = Some(change);
+                        }
+                        Err(slot) => {
+                            let change = make(None);
+                            leaf.insert(slot, key, change);
+                            changed.last = Some(change);
+                            changed.inserted += 1;
+                            if let Some((key, right)) = leaf.split(slot) {
+                                changed.split = Some((key, Arc::new(Node::Leaf(right))));
+                                break;
+                            }
+                        }
+                    }
                 }
-                Err(slot) => {
-                    let change = make(None);
-                    leaf.insert(slot, key, change);
-                    let split = leaf.split(slot);
-                    let split = split.map(|(key, right)| (key, Arc::new(Node::Leaf(right))));
-                    Changed { change, inserted: true, split }
-                }
-            },
+            }
             Node::Branch(branch) => {
-                let child = branch.child_of(key);
-                let mut changed = Node::change(&mut branch.children[child], key, copied_bytes, make);
-                branch.live[child] = branch.children[child].live();
-                if let Some((key, right)) = changed.split.take() {
-                    branch.insert(child + 1, &key, right);
-                    changed.split = branch.split();
+                while let Some((key, _)) = changes.peek().filter(|next| is_here(next)) {
+                    let child = branch.child_of(key);
+                    let end = if child < branch.separators.len() { Some(branch.separators.get(child)) } else { end };
+                    let below = Node::change(&mut branch.children[child], end, changes, copied_bytes);
+                    branch.live[child] = branch.children[child].live();
+                    changed.last = below.last;
+                    changed.inserted += below.inserted;
+                    if let Some((key, right)) = below.split {
+                        branch.insert(child + 1, &key, right);
+                        changed.split = branch.split();
+                        if changed.split.is_some() {
+                            break;
+                        }
+                    }
                 }
-                changed
             }
         }
+        changed
     }
 
     /// Puts a new root above `root` if the change split it.

@@ -149,6 +149,43 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(crate::mvcc::tests::cases())]
+    #[test]
+    fn changes_restored_in_runs_are_those_made_one_by_one(
+        keys in proptest::collection::vec((key(), proptest::bool::weighted(0.2)), 0..1500),
+        run in 1..600usize,
+    ) {
+        let (mut made, mut rows) = (KeyIndex::default(), Vec::new());
+        for ((key, is_deleted), main) in keys.iter().zip(2..) {
+            let at = Revision { main, sub: 0 };
+            if *is_deleted && made.get(key).is_some() {
+                made.delete(key, at);
+                rows.push((&key[..], at, None));
+            } else {
+                let put = made.put(key, at);
+                rows.push((&key[..], at, Some((put.created, put.version))));
+            }
+        }
+        let (mut restored, mut before) = (KeyIndex::default(), None);
+        for run in rows.chunks_mut(run) {
+            run.sort_by_key(|(key, ..)| *key);
+            restored.restore(run.iter().copied());
+            // A version that readers hold shares all nodes.
+            before = Some(restored.clone());
+        }
+        prop_assert_eq!(before.map_or(0, |before| before.len()), made.len());
+        prop_assert_eq!((restored.len(), restored.live()), (made.len(), made.live()));
+        for revision in [i64::MAX, keys.len() as i64 / 2, 3] {
+            prop_assert_eq!(collect(&restored, &all(), revision), collect(&made, &all(), revision));
+        }
+        for (key, _) in &keys {
+            let before = KeyInterval::Range { start: Bytes::new(), end: Some(key.clone().into()) };
+            prop_assert_eq!(restored.count(&before), made.count(&before));
+        }
+    }
+}
+
 fn key_of(n: u64) -> String {
     // Scattered over the key space, without a repetition.
     format!("/registry/pods/{:016x}/{n:032}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
