@@ -1,7 +1,7 @@
 //! Snapshots of the state machine: a pinned version of the state on the sender, a finished file on the receiver.
 //! Taking one costs a durable commit and no copy; apply goes on meanwhile.
 
-use super::state_files::{StateFileError, StateFiles};
+use super::state_files::{ReceivedFile, StateFiles};
 use super::types::{self, DecodeError, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::apply::{StateSnapshot, Worker};
 use crate::storage::Storage;
@@ -10,7 +10,6 @@ use keelstone_proto::raftpb::ConfState;
 use openraft::RaftSnapshotBuilder;
 use openraft::type_config::alias::SnapshotOf;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Rows read at once when a state is copied or sent, in bytes of keys and values, about.
@@ -28,7 +27,7 @@ pub enum SnapshotSource {
 /// A state file that is whole and durable, not yet in the place of the old one.
 #[derive(Debug)]
 pub struct ReceivedState {
-    pub path: PathBuf,
+    pub file: ReceivedFile,
     pub storage: Storage,
 }
 
@@ -36,7 +35,7 @@ impl SnapshotSource {
     /// The state as a file that can take the live one's place; a pinned one is copied beside it.
     ///
     /// # Errors
-    /// The pinned state cannot be read, or the copy not be written.
+    /// The pinned state cannot be read, or the copy not be written, or another state is being received.
     pub async fn into_file(self, files: Arc<StateFiles>) -> io::Result<ReceivedState> {
         match self {
             SnapshotSource::Received(received) => Ok(received),
@@ -48,14 +47,14 @@ impl SnapshotSource {
     }
 }
 
-fn copy(state: &StateSnapshot, files: &StateFiles) -> Result<ReceivedState, StateFileError> {
-    let (path, mut import) = files.begin_import()?;
+fn copy(state: &StateSnapshot, files: &StateFiles) -> io::Result<ReceivedState> {
+    let Some((file, mut import)) = files.begin_import()? else { return Err(io::ErrorKind::ResourceBusy.into()) };
     for chunk in state.view.version().export(CHUNK_BYTES) {
         let chunk = files.check("read", files.path(), chunk)?;
-        files.check("write", &path, import.push(&chunk))?;
+        files.check("write", file.path(), import.push(&chunk))?;
     }
-    let storage = files.check("write", &path, import.finish())?;
-    Ok(ReceivedState { path, storage })
+    let storage = files.check("write", file.path(), import.finish())?;
+    Ok(ReceivedState { file, storage })
 }
 
 pub type Snapshot = SnapshotOf<TypeConfig, SnapshotSource>;

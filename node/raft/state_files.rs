@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Instead of the state file's extension while it is received.
 pub const RECEIVED: &str = "redb.received";
@@ -15,11 +16,27 @@ pub const RECEIVED: &str = "redb.received";
 /// Ends the node: a file of it cannot be read or written (DESIGN D9). What comes after counts for nothing.
 pub type OnFatal = Arc<dyn Fn(&dyn std::error::Error) + Send + Sync>;
 
+/// The place beside the live file, where a state is received, and the right to it: one has it from its first row until
+/// it is installed or given up. That its sender gave up is not enough: what is whole may still be installed.
+#[derive(Debug)]
+pub struct ReceivedFile {
+    path: PathBuf,
+    _only_one: OwnedSemaphorePermit,
+}
+
+impl ReceivedFile {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// The folder of the state file, and how files in it are made. Whatever fails here ends the node.
 pub struct StateFiles {
     disk: Arc<dyn Disk>,
     /// The live state file.
     path: PathBuf,
+    /// One receives at a time: that fills a disk, and there is one name for it.
+    receiving: Arc<Semaphore>,
     cache_bytes: usize,
     metrics: storage::Metrics,
     /// Where whole states are read and written.
@@ -51,7 +68,7 @@ impl StateFiles {
         threads: Threads,
         on_fatal: OnFatal,
     ) -> Self {
-        Self { disk, path, cache_bytes, metrics, threads, on_fatal }
+        Self { disk, path, receiving: Arc::new(Semaphore::new(1)), cache_bytes, metrics, threads, on_fatal }
     }
 
     /// The live state file.
@@ -76,11 +93,12 @@ impl StateFiles {
         })
     }
 
-    /// Begins a file beside the live one; what an earlier attempt left is removed.
+    /// Begins a file beside the live one; what an earlier attempt left is removed. `None` while another one is there.
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn begin_import(&self) -> Result<(PathBuf, Import), StateFileError> {
+    pub fn begin_import(&self) -> Result<Option<(ReceivedFile, Import)>, StateFileError> {
+        let Ok(only_one) = Arc::clone(&self.receiving).try_acquire_owned() else { return Ok(None) };
         let path = self.path.with_extension(RECEIVED);
         if self.check("look for", &path, self.disk.exists(&path))? {
             self.check("remove", &path, self.disk.remove_file(&path))?;
@@ -88,15 +106,15 @@ impl StateFiles {
         let file = self.check("create", &path, self.disk.create(&path))?;
         let import = Import::new(file, self.cache_bytes, self.metrics.clone());
         let import = self.check("create", &path, import)?;
-        Ok((path, import))
+        Ok(Some((ReceivedFile { path, _only_one: only_one }, import)))
     }
 
     /// Puts a durable file in the place of the live one, durably.
     ///
     /// # Errors
     /// The rename or the sync of the folder failed.
-    pub fn put_in_place(&self, received: &Path) -> Result<(), StateFileError> {
-        self.check("rename to", &self.path, self.disk.rename(received, &self.path))?;
+    pub fn put_in_place(&self, received: ReceivedFile) -> Result<(), StateFileError> {
+        self.check("rename to", &self.path, self.disk.rename(&received.path, &self.path))?;
         if defect::on(Defect::ReceivedStateNotSynced) {
             return Ok(());
         }

@@ -64,6 +64,11 @@ pub const ALL: &[Scenario] = &[
         play: |clients, wishes| Box::pin(watch_over_snapshot(clients, wishes)),
     },
     Scenario {
+        name: "a_snapshot_whose_sender_gave_up_is_not_mixed_with_the_next",
+        members: 3,
+        play: |clients, wishes| Box::pin(snapshots_in_a_row(clients, wishes)),
+    },
+    Scenario {
         name: "a_member_that_loses_its_power_after_its_log_was_purged_goes_on",
         members: 1,
         play: |clients, wishes| Box::pin(purged_log(clients, wishes)),
@@ -274,6 +279,28 @@ async fn watch_over_snapshot(clients: Vec<Client>, wishes: Wishes) {
     let missed = (2..=last).find(|revision| !told.contains(revision));
     assert_eq!(missed, None, "a revision that the watcher was not told of");
     assert!(told.is_sorted(), "out of order: {told:?}");
+}
+
+async fn snapshots_in_a_row(clients: Vec<Client>, wishes: Wishes) {
+    let first = leader(&clients).await;
+    let behind = (first + 1) % 3;
+    wishes.inject(Fault::Isolate(Duration::from_secs(5)), behind);
+    outwrite_the_log(&clients[first]).await;
+    // Once one is installed, purging the log keeps consensus from taking up what is received next.
+    wishes.inject(Fault::SlowDisk { write: Duration::from_secs(20), lasts: Duration::from_secs(60) }, behind);
+    wait::pass(Duration::from_secs(6)).await;
+    for round in 0..40 {
+        if round % 8 == 0 {
+            outwrite_the_log(&clients[first]).await;
+        }
+        wishes.inject(Fault::Reset, first);
+        wait::pass(Duration::from_secs(1)).await;
+    }
+    let found = wait::until("the member to be back", Duration::from_secs(90), || async {
+        clients[behind].with_deadline(Duration::from_secs(1)).get_all().await.ok()
+    })
+    .await;
+    assert_eq!(found.count, 100);
 }
 
 async fn purged_log(clients: Vec<Client>, wishes: Wishes) {

@@ -28,7 +28,7 @@ use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::{Request, Status};
 
@@ -110,8 +110,6 @@ struct Inner {
     identity: Identity,
     timing: Timing,
     max_request_bytes: usize,
-    /// Receiving a snapshot fills a disk: one at a time.
-    snapshot_slot: Semaphore,
     raft: Raft<TypeConfig, StateMachine>,
     wal: Wal,
     worker: Worker,
@@ -208,7 +206,6 @@ impl Consensus {
             identity: parts.identity,
             timing: parts.timing,
             max_request_bytes: parts.limits.max_request_bytes,
-            snapshot_slot: Semaphore::new(1),
             wal: parts.wal,
             worker: parts.worker,
             state_files,
@@ -415,10 +412,6 @@ impl Consensus {
 
     pub(super) fn state_files(&self) -> &StateFiles {
         &self.inner.state_files
-    }
-
-    pub(super) fn snapshot_slot(&self) -> &Semaphore {
-        &self.inner.snapshot_slot
     }
 
     pub(super) fn count_slow_read_index(&self) {

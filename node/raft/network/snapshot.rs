@@ -111,7 +111,6 @@ pub async fn receive_snapshot(
     from: MemberId,
     mut stream: Streaming<SnapshotChunk>,
 ) -> Result<Vote, Status> {
-    let _only_one = consensus.snapshot_slot().try_acquire().map_err(|_| Status::unavailable("busy with a snapshot"))?;
     let Some(Part::Head(head)) = next(&mut stream).await? else {
         return Err(Status::invalid_argument("snapshot without a head"));
     };
@@ -126,16 +125,17 @@ pub async fn receive_snapshot(
     })?;
     tracing::info!("remote-peer-id" = %from, "receiving database snapshot");
     let files = consensus.state_files();
-    let (path, import) = files.begin_import().map_err(|error| Status::internal(error.to_string()))?;
-    let storage = write_state(files, &path, import, &mut stream).await?;
+    let begun = files.begin_import().map_err(|error| Status::internal(error.to_string()))?;
+    let (file, import) = begun.ok_or_else(|| Status::unavailable("busy with a snapshot"))?;
+    let storage = write_state(files, file.path(), import, &mut stream).await?;
     let head = (types::position_or_zero(meta.last_log_id.as_ref()), head.membership);
     let checked = files.threads.run(Work::Read, move || {
         check_state(&storage, head)?;
         Ok::<_, Status>(storage)
     });
     let storage = checked.await.map_err(|error| Status::unavailable(error.to_string()))??;
-    tracing::info!("remote-peer-id" = %from, path = %path.display(), "received and saved database snapshot");
-    let snapshot = Snapshot { meta, snapshot: SnapshotSource::Received(ReceivedState { path, storage }) };
+    tracing::info!("remote-peer-id" = %from, path = %file.path().display(), "received and saved database snapshot");
+    let snapshot = Snapshot { meta, snapshot: SnapshotSource::Received(ReceivedState { file, storage }) };
     let answer = consensus.raft().install_full_snapshot(vote, snapshot).await;
     Ok(answer.map_err(|error| Status::unavailable(error.to_string()))?.vote)
 }
