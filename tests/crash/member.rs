@@ -405,16 +405,16 @@ impl Member {
     /// truncated a log that conflicts and purges it afterwards.
     pub fn install(&mut self, position: LogPosition, chunks: &[Chunk]) -> Result<(), Ended> {
         let failed = |error: StateFileError| Ended(error.to_string());
-        let (path, mut import) = self.files.begin_import().map_err(failed)?;
+        let (file, mut import) = self.files.begin_import().map_err(failed)?.expect("one at a time");
         let pushed = chunks.iter().try_for_each(|chunk| import.push(chunk));
-        self.files.check("write", &path, pushed).map_err(failed)?;
-        let storage = self.files.check("write", &path, import.finish()).map_err(failed)?;
+        self.files.check("write", file.path(), pushed).map_err(failed)?;
+        let storage = self.files.check("write", file.path(), import.finish()).map_err(failed)?;
         if self.log.term_at(position.index).is_some_and(|term| term != position.term) {
             let committed = self.promises.lock().commit;
             self.truncate_after(committed);
         }
         self.promises.lock().snapshots.push(position);
-        self.files.put_in_place(&path).map_err(failed)?;
+        self.files.put_in_place(file).map_err(failed)?;
         self.runtime.block_on(self.worker.install(storage)).map_err(|_| self.ended())?;
         {
             let mut promises = self.promises.lock();
