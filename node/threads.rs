@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 /// A kind of work, by what a slow machine would delay.
@@ -16,6 +17,17 @@ pub enum Work {
     Apply,
     /// A read of many rows.
     Read,
+}
+
+/// Unparks the calling thread, for one that waits for futures without a runtime.
+pub fn waker_of_this_thread() -> Waker {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    Waker::from(Arc::new(Unpark(std::thread::current())))
 }
 
 /// How long work takes in a simulation.

@@ -16,9 +16,9 @@ use crate::threads::{self, Threads, Work};
 use crate::types::LogPosition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// A slice of a compaction should not keep a batch waiting for longer.
 const SLICE_TIME: Duration = Duration::from_millis(2);
@@ -66,7 +66,7 @@ pub(super) struct Thread {
     on_fatal: Option<Box<dyn FnOnce(Fatal) + Send>>,
     clock: Arc<dyn Clock>,
     threads: Threads,
-    queue: mpsc::Receiver<Queued>,
+    queue: mpsc::UnboundedReceiver<Queued>,
     shown: Shown,
     undurable: Undurable,
     when_durable: Vec<WhenDurable>,
@@ -83,7 +83,7 @@ enum Next {
 }
 
 impl Thread {
-    pub fn new(start: Start, queue: mpsc::Receiver<Queued>, shown: Shown) -> Self {
+    pub fn new(start: Start, queue: mpsc::UnboundedReceiver<Queued>, shown: Shown) -> Self {
         let Start { mut applier, settings, log_synced, waiters, metrics, on_fatal, clock, threads } = start;
         metrics.set_applied(applier.applied().index);
         applier.warn_after(settings.warn_after);
@@ -108,37 +108,34 @@ impl Thread {
     }
 
     pub fn run(mut self) {
+        let waker = threads::waker_of_this_thread();
+        let mut context = Context::from_waker(&waker);
         loop {
-            let received = match self.queue.recv_timeout(self.pause()) {
-                Err(mpsc::RecvTimeoutError::Timeout) => Err(mpsc::TryRecvError::Empty),
-                Err(mpsc::RecvTimeoutError::Disconnected) => Err(mpsc::TryRecvError::Disconnected),
-                Ok(queued) => Ok(queued),
-            };
-            if self.step(received) == Next::End {
-                return;
-            }
-        }
-    }
-
-    /// As [`Self::run`], as a task: `bell` rings after each job.
-    pub async fn run_on_runtime(mut self, bell: Arc<Notify>, pace: Arc<dyn threads::Pace>) {
-        loop {
-            let mut received = self.queue.try_recv();
-            let pause = self.pause();
-            if matches!(received, Err(mpsc::TryRecvError::Empty)) && !pause.is_zero() {
+            let mut received = self.queue.poll_recv(&mut context);
+            if received.is_pending() {
+                std::thread::park_timeout(self.pause());
                 // Either way there may be something to do.
-                tokio::time::timeout(pause, bell.notified()).await.ok();
-                received = self.queue.try_recv();
+                received = self.queue.poll_recv(&mut context);
             }
-            pace.wait(Work::Apply).await;
             if self.step(received) == Next::End {
                 return;
             }
         }
     }
 
-    /// Does a job if there is one, and then what may be due.
-    fn step(&mut self, received: Result<Queued, mpsc::TryRecvError>) -> Next {
+    /// As [`Self::run`], as a task.
+    pub async fn run_on_runtime(mut self, pace: Arc<dyn threads::Pace>) {
+        loop {
+            let received = tokio::time::timeout(self.pause(), self.queue.recv()).await;
+            pace.wait(Work::Apply).await;
+            if self.step(received.map_or(Poll::Pending, Poll::Ready)) == Next::End {
+                return;
+            }
+        }
+    }
+
+    /// Does a job if one was received, and then what may be due. `None`: there will be none any more.
+    fn step(&mut self, received: Poll<Option<Queued>>) -> Next {
         self.try_step(received).unwrap_or_else(|fatal| {
             tracing::error!(error = &fatal as &dyn std::error::Error, "apply stopped");
             if let Some(on_fatal) = self.on_fatal.take() {
@@ -148,15 +145,15 @@ impl Thread {
         })
     }
 
-    fn try_step(&mut self, received: Result<Queued, mpsc::TryRecvError>) -> Result<Next, Fatal> {
+    fn try_step(&mut self, received: Poll<Option<Queued>>) -> Result<Next, Fatal> {
         match received {
-            Ok((job, _permit)) => {
+            Poll::Ready(Some((job, _permit))) => {
                 if self.run_job(job)? == Next::End {
                     return Ok(Next::End);
                 }
             }
-            Err(mpsc::TryRecvError::Empty) => {}
-            Err(mpsc::TryRecvError::Disconnected) => {
+            Poll::Pending => {}
+            Poll::Ready(None) => {
                 self.commit_at_end()?;
                 return Ok(Next::End);
             }

@@ -10,9 +10,8 @@ use crate::threads::Threads;
 use crate::types::LogPosition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -72,9 +71,8 @@ pub(super) enum WhenDurable {
 /// A handle of the apply thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    jobs: mpsc::Sender<Queued>,
-    /// Rung after each job, for a worker that is a task.
-    bell: Arc<Notify>,
+    /// Not a channel of std: that wakes the thread under a lock which the thread then needs, and on a busy core waits for.
+    jobs: mpsc::UnboundedSender<Queued>,
     room: Arc<Semaphore>,
     durable_applied: Arc<AtomicU64>,
     applied: watch::Receiver<u64>,
@@ -113,24 +111,20 @@ impl Worker {
     /// Starts the worker. It ends with [`Self::close`], with the last handle, or with a fatal error.
     pub fn start(start: Start) -> std::io::Result<Worker> {
         let (settings, threads) = (start.settings, start.threads.clone());
-        let (jobs, queue) = mpsc::channel();
+        let (jobs, queue) = mpsc::unbounded_channel();
         let position = start.applier.applied();
         let (applied_sender, applied) = watch::channel(position.index);
         let (compacted_sender, compacted) = watch::channel(start.applier.compacted());
         let durable_applied = Arc::new(AtomicU64::new(position.index));
         let shown = Shown { applied: applied_sender, compacted: compacted_sender, durable: durable_applied.clone() };
-        let bell = Arc::new(Notify::new());
-        let (thread, ring) = (Thread::new(start, queue, shown), Arc::clone(&bell));
-        threads.start("apply", thread, Thread::run, |thread, pace| thread.run_on_runtime(ring, pace))?;
+        threads.start("apply", Thread::new(start, queue, shown), Thread::run, Thread::run_on_runtime)?;
         let room = Arc::new(Semaphore::new(settings.max_jobs));
-        Ok(Worker { jobs, bell, room, durable_applied, applied, compacted })
+        Ok(Worker { jobs, room, durable_applied, applied, compacted })
     }
 
     async fn send(&self, job: Job) -> Result<(), Stopped> {
         let permit = self.room.clone().acquire_owned().await.map_err(|_| Stopped)?;
-        self.jobs.send((job, permit)).map_err(|_| Stopped)?;
-        self.bell.notify_one();
-        Ok(())
+        self.jobs.send((job, permit)).map_err(|_| Stopped)
     }
 
     async fn call<R>(&self, job: impl FnOnce(oneshot::Sender<R>) -> Job) -> Result<R, Stopped> {
