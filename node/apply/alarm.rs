@@ -19,12 +19,12 @@ pub(super) fn apply(scope: &mut Scope<'_, '_>, request: AlarmRequest) -> Applied
         (Ok(AlarmAction::Get), _) => scope.alarms.get(kind).collect(),
         (Ok(AlarmAction::Activate), Some(alarm)) => {
             if scope.alarms.activate(alarm) {
-                scope.batch.storage().put(Table::Alarm, &alarm.to_row(), b"")?;
+                scope.batch.storage().put(Table::Alarm, &alarm.to_row(), b"");
             }
             vec![alarm]
         }
         (Ok(AlarmAction::Deactivate), Some(alarm)) if scope.alarms.deactivate(alarm) => {
-            scope.batch.storage().remove(Table::Alarm, &alarm.to_row())?;
+            scope.batch.storage().remove(Table::Alarm, &alarm.to_row());
             vec![alarm]
         }
         // No such alarm, no type named, or an action of a later version: nothing happens, as in etcd.

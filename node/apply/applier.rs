@@ -182,12 +182,12 @@ impl Applier {
         }
         let Run { mut batch, mut outcome, mut stopwatch, .. } = run;
         if !defect::on(Defect::AppliedIndexApart) {
-            batch.storage().set_applied(outcome.applied)?;
+            batch.storage().set_applied(outcome.applied);
         }
         batch.commit(durability)?;
         if defect::on(Defect::AppliedIndexApart) {
             let mut apart = self.store.begin()?;
-            apart.storage().set_applied(outcome.applied)?;
+            apart.storage().set_applied(outcome.applied);
             apart.commit(Durability::Volatile)?;
         }
         stopwatch.commit(count);

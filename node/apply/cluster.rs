@@ -31,32 +31,31 @@ pub(super) fn change_members(
     };
     let log = LogId { term: position.term, index: position.index };
     let stored = conf_change::stored_membership(log, &membership)?;
-    let saved = save_members(scope, change.member_id(), &stored);
-    Ok(match (saved, checked) {
-        (Err(error), _) => Err(error.into()),
-        (Ok(()), Err(refused)) => Err(ApplyError::from(refused).into()),
-        (Ok(()), Ok(())) => Ok(Reply::Members(scope.cluster.members.iter().cloned().collect())),
+    save_members(scope, change.member_id(), &stored);
+    Ok(match checked {
+        Err(refused) => Err(ApplyError::from(refused).into()),
+        Ok(()) => Ok(Reply::Members(scope.cluster.members.iter().cloned().collect())),
     })
 }
 
-fn save_members(scope: &mut Scope<'_, '_>, id: MemberId, stored_membership: &[u8]) -> Result<(), StorageError> {
-    save_member(scope, id)?;
+fn save_members(scope: &mut Scope<'_, '_>, id: MemberId, stored_membership: &[u8]) {
+    save_member(scope, id);
     let conf_state = conf_change::conf_state_json(&scope.cluster.members);
     let batch = scope.batch.storage();
-    batch.set_membership(stored_membership)?;
-    batch.set_conf_state(&conf_state)
+    batch.set_membership(stored_membership);
+    batch.set_conf_state(&conf_state);
 }
 
 /// Brings the rows of one member in line with the table.
-fn save_member(scope: &mut Scope<'_, '_>, id: MemberId) -> Result<(), StorageError> {
+fn save_member(scope: &mut Scope<'_, '_>, id: MemberId) {
     let (key, batch) = (MemberTable::row_key(id), scope.batch.storage());
     match scope.cluster.members.get(id) {
         Some(member) => batch.put(Table::Members, &key, &member.to_json()),
         None if scope.cluster.members.is_removed(id) => {
-            batch.remove(Table::Members, &key)?;
-            batch.put(Table::MembersRemoved, &key, REMOVED_MARK)
+            batch.remove(Table::Members, &key);
+            batch.put(Table::MembersRemoved, &key, REMOVED_MARK);
         }
-        None => Ok(()),
+        None => {}
     }
 }
 
@@ -64,7 +63,7 @@ fn save_member(scope: &mut Scope<'_, '_>, id: MemberId) -> Result<(), StorageErr
 pub(super) fn set_attributes(scope: &mut Scope<'_, '_>, request: pb::ClusterMemberAttrSetRequest) -> Applied {
     let (id, attributes) = (MemberId(request.member_id), request.member_attributes.unwrap_or_default());
     if scope.cluster.members.set_attributes(id, attributes.name, attributes.client_urls) {
-        save_member(scope, id)?;
+        save_member(scope, id);
     }
     Ok(Reply::Done)
 }
@@ -75,9 +74,9 @@ pub(super) fn set_version(scope: &mut Scope<'_, '_>, request: &pb::ClusterVersio
     let version = ClusterVersion::parse(&request.ver).map_err(|_| ApplyError::ClusterVersion)?;
     let text = version.to_string();
     let batch = scope.batch.storage();
-    batch.put(Table::Cluster, ClusterVersion::KEY, text.as_bytes())?;
+    batch.put(Table::Cluster, ClusterVersion::KEY, text.as_bytes());
     if version >= ClusterVersion::V3_6 {
-        batch.set_storage_version(&text)?;
+        batch.set_storage_version(&text);
     }
     scope.cluster.version = Some(version);
     Ok(Reply::Done)
@@ -86,7 +85,7 @@ pub(super) fn set_version(scope: &mut Scope<'_, '_>, request: &pb::ClusterVersio
 pub(super) fn set_downgrade(scope: &mut Scope<'_, '_>, request: pb::DowngradeInfoSetRequest) -> Applied {
     let target_version = if request.enabled { request.ver } else { String::new() };
     let downgrade = Downgrade { target_version, enabled: request.enabled };
-    scope.batch.storage().put(Table::Cluster, Downgrade::KEY, &downgrade.to_row())?;
+    scope.batch.storage().put(Table::Cluster, Downgrade::KEY, &downgrade.to_row());
     scope.cluster.downgrade = downgrade;
     Ok(Reply::Done)
 }

@@ -105,7 +105,7 @@ impl WriteBatch<'_> {
         if revision > current {
             return Err(CompactError::FutureRevision { current });
         }
-        self.set_mark(SCHEDULED_KEY, revision)?;
+        self.set_mark(SCHEDULED_KEY, revision);
         self.store.compacted = revision;
         self.store.compactions.schedule(revision, compacted);
         Ok(())
@@ -160,7 +160,7 @@ impl WriteBatch<'_> {
         if sweep.last.is_some() {
             running.phase = Phase::Rows { after: sweep.last };
         } else {
-            self.set_mark(FINISHED_KEY, target)?;
+            self.set_mark(FINISHED_KEY, target);
             running.phase = Phase::Index { from: Box::default() };
         }
         Ok(Progress::Running)
@@ -199,9 +199,9 @@ impl WriteBatch<'_> {
         );
     }
 
-    fn set_mark(&mut self, key: &[u8], revision: i64) -> Result<(), StorageError> {
+    fn set_mark(&mut self, key: &[u8], revision: i64) {
         let mark = RowKey::new(Revision { main: revision, sub: 0 }, false);
-        self.batch.put(Table::Meta, key, mark.as_bytes())
+        self.batch.put(Table::Meta, key, mark.as_bytes());
     }
 }
 

@@ -1,10 +1,14 @@
 //! A write transaction: rows of any table, all or nothing.
 
-use super::{Row, Storage, StorageError, Table, meta};
+use super::{Storage, StorageError, Table, meta};
 use redb::{ReadableTable, WriteTransaction};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+/// From so many rows on it is worth to look whether they lie behind all that a table has.
+const MANY_ROWS: usize = 8;
 
 /// When a commit survives a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +39,10 @@ pub struct Sweep {
 pub struct Batch {
     transaction: WriteTransaction,
     storage: Storage,
-    /// Bytes of all rows, with what this batch changed.
+    /// Rows that were set, or removed, one by one. Written with the commit, in order: opening a table costs as much as
+    /// writing some rows to it.
+    single: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
+    /// Bytes of all rows, with what this batch has written.
     row_bytes: u64,
 }
 
@@ -49,57 +56,25 @@ impl Batch {
     pub(super) fn begin(storage: &Storage) -> Result<Self, StorageError> {
         let transaction = storage.database.begin_write()?;
         let row_bytes = storage.usage.row_bytes.load(Ordering::Relaxed);
-        Ok(Self { transaction, storage: storage.clone(), row_bytes })
+        Ok(Self { transaction, storage: storage.clone(), single: BTreeMap::new(), row_bytes })
     }
 
     pub(super) fn create_tables(&mut self) -> Result<(), StorageError> {
         for table in Table::ALL {
             self.transaction.open_table(table.definition())?;
         }
-        self.put(Table::Meta, meta::FORMAT_KEY, &super::FORMAT.to_be_bytes())
-    }
-
-    /// The value as this batch left it.
-    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        let rows = self.transaction.open_table(table.definition())?;
-        let value = rows.get(key)?.map(|value| value.value().to_vec());
-        Ok(value)
-    }
-
-    /// All rows of a small table, in order.
-    pub fn rows(&self, table: Table) -> Result<Vec<Row>, StorageError> {
-        let rows = self.transaction.open_table(table.definition())?;
-        let mut all = Vec::new();
-        for row in rows.iter()? {
-            let (key, value) = row?;
-            all.push((key.value().to_vec(), value.value().to_vec()));
-        }
-        Ok(all)
-    }
-
-    /// Sets a row.
-    pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
-        self.put_all(table, &[(key, value)])
-    }
-
-    /// Sets some rows of one table, which is opened once.
-    pub fn put_all(&mut self, table: Table, rows: &[(&[u8], &[u8])]) -> Result<(), StorageError> {
-        let mut open = self.transaction.open_table(table.definition())?;
-        for (key, value) in rows {
-            self.row_bytes += (key.len() + value.len()) as u64;
-            if let Some(replaced) = open.insert(*key, *value)? {
-                self.row_bytes -= (key.len() + replaced.value().len()) as u64;
-            }
-        }
+        self.put(Table::Meta, meta::FORMAT_KEY, &super::FORMAT.to_be_bytes());
         Ok(())
     }
 
-    /// Removes a row; false if it was not there.
-    pub fn remove(&mut self, table: Table, key: &[u8]) -> Result<bool, StorageError> {
-        let mut rows = self.transaction.open_table(table.definition())?;
-        let Some(removed) = rows.remove(key)? else { return Ok(false) };
-        self.row_bytes -= (key.len() + removed.value().len()) as u64;
-        Ok(true)
+    /// Sets a row.
+    pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        self.single.insert((table, key.to_vec()), Some(value.to_vec()));
+    }
+
+    /// Removes a row if it is there.
+    pub fn remove(&mut self, table: Table, key: &[u8]) {
+        self.single.insert((table, key.to_vec()), None);
     }
 
     /// Adds rows behind the last one, in ascending order: the quick way, with one handle and one descent.
@@ -109,16 +84,7 @@ impl Batch {
         rows: impl Iterator<Item = (&'r [u8], &'r [u8])>,
     ) -> Result<(), StorageError> {
         let mut open = self.transaction.open_table(table.definition())?;
-        let mut cursor = open.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
-        for (key, value) in rows {
-            cursor.insert_before(key, value).map_err(|error| match error {
-                redb::CursorError::Storage(error) => error.into(),
-                // The only other reason, and all there will be in this version of redb.
-                _ => StorageError::Unordered { table, row: key.to_vec() },
-            })?;
-            self.row_bytes += (key.len() + value.len()) as u64;
-        }
-        cursor.close()?;
+        self.row_bytes += append_to(&mut open, table, rows)?;
         Ok(())
     }
 
@@ -161,11 +127,8 @@ impl Batch {
     pub fn commit(mut self, durability: Durability) -> Result<(), StorageError> {
         // Not every failed call is an error of redb's.
         self.storage.trouble.check()?;
-        let sizes = (self.storage.usage.written_end.load(Ordering::Relaxed), self.row_bytes);
-        // The row has a fixed size, so it is not counted: counting would change what it says.
-        let row_bytes = self.row_bytes;
-        self.put(Table::Meta, meta::SIZES_KEY, &meta::encode_sizes(sizes))?;
-        let Batch { mut transaction, storage, .. } = self;
+        self.write_single_rows()?;
+        let Batch { mut transaction, storage, row_bytes, .. } = self;
         match durability {
             Durability::Volatile => {
                 transaction.set_durability(redb::Durability::None)?;
@@ -186,4 +149,58 @@ impl Batch {
         storage.metrics.in_use_bytes.set(stats.in_use_bytes as f64);
         Ok(())
     }
+
+    /// Writes what waits for the commit, and with it the sizes.
+    fn write_single_rows(&mut self) -> Result<(), StorageError> {
+        let single = std::mem::take(&mut self.single);
+        // Last, for the sizes are those after all else.
+        let others = Table::ALL.into_iter().filter(|table| *table != Table::Meta);
+        for table in others.chain([Table::Meta]) {
+            let rows = single.range((table, Vec::new())..).take_while(|((of, _), _)| *of == table);
+            let mut rows = rows.map(|((_, key), value)| (&key[..], value.as_deref())).peekable();
+            if table != Table::Meta && rows.peek().is_none() {
+                continue;
+            }
+            let mut open = self.transaction.open_table(table.definition())?;
+            // Many leases at once have ascending ids.
+            let last = if single.len() < MANY_ROWS { None } else { open.last()?.map(|(key, _)| key.value().to_vec()) };
+            while let Some((key, value)) = rows.next_if(|(key, _)| last.as_ref().is_none_or(|last| *key <= &last[..])) {
+                let replaced = match value {
+                    Some(value) => open.insert(key, value)?,
+                    None => open.remove(key)?,
+                };
+                self.row_bytes += value.map_or(0, |value| key.len() + value.len()) as u64;
+                self.row_bytes -= replaced.map_or(0, |replaced| key.len() + replaced.value().len()) as u64;
+            }
+            if rows.peek().is_some() {
+                self.row_bytes += append_to(&mut open, table, rows.filter_map(|(key, value)| Some((key, value?))))?;
+            }
+            if table == Table::Meta {
+                let sizes = (self.storage.usage.written_end.load(Ordering::Relaxed), self.row_bytes);
+                // The row has a fixed size, so it is not counted: counting would change what it says.
+                open.insert(meta::SIZES_KEY, &meta::encode_sizes(sizes)[..])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the bytes of the rows, which are behind the last one and ascend.
+fn append_to<'r>(
+    open: &mut redb::Table<'_, &'static [u8], &'static [u8]>,
+    table: Table,
+    rows: impl Iterator<Item = (&'r [u8], &'r [u8])>,
+) -> Result<u64, StorageError> {
+    let mut bytes = 0;
+    let mut cursor = open.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
+    for (key, value) in rows {
+        cursor.insert_before(key, value).map_err(|error| match error {
+            redb::CursorError::Storage(error) => error.into(),
+            // The only other reason, and all there will be in this version of redb.
+            _ => StorageError::Unordered { table, row: key.to_vec() },
+        })?;
+        bytes += (key.len() + value.len()) as u64;
+    }
+    cursor.close()?;
+    Ok(bytes)
 }

@@ -64,27 +64,22 @@ impl Meta {
 
 impl Batch {
     /// The entry that this batch brings the state to. Belongs into every batch of entries.
-    pub fn set_applied(&mut self, applied: LogPosition) -> Result<(), StorageError> {
-        let (index, term) = (applied.index.to_be_bytes(), applied.term.to_be_bytes());
-        self.put_all(Table::Meta, &[(INDEX_KEY, &index), (TERM_KEY, &term)])
+    pub fn set_applied(&mut self, applied: LogPosition) {
+        self.put(Table::Meta, INDEX_KEY, &applied.index.to_be_bytes());
+        self.put(Table::Meta, TERM_KEY, &applied.term.to_be_bytes());
     }
 
     /// JSON of raft's ConfState, for etcd's tools.
-    pub fn set_conf_state(&mut self, json: &[u8]) -> Result<(), StorageError> {
-        self.put(Table::Meta, CONF_STATE_KEY, json)
+    pub fn set_conf_state(&mut self, json: &[u8]) {
+        self.put(Table::Meta, CONF_STATE_KEY, json);
     }
 
-    pub fn set_storage_version(&mut self, version: &str) -> Result<(), StorageError> {
-        self.put(Table::Meta, STORAGE_VERSION_KEY, version.as_bytes())
+    pub fn set_storage_version(&mut self, version: &str) {
+        self.put(Table::Meta, STORAGE_VERSION_KEY, version.as_bytes());
     }
 
-    pub fn set_membership(&mut self, membership: &[u8]) -> Result<(), StorageError> {
-        self.put(Table::Meta, MEMBERSHIP_KEY, membership)
-    }
-
-    /// As [`super::Version::meta`], with what this batch changed.
-    pub fn meta(&self) -> Result<Meta, StorageError> {
-        Meta::read(|key| self.get(Table::Meta, key))
+    pub fn set_membership(&mut self, membership: &[u8]) {
+        self.put(Table::Meta, MEMBERSHIP_KEY, membership);
     }
 }
 

@@ -25,7 +25,7 @@ fn a_crash_loses_volatile_commits_and_keeps_durable_ones() {
     let storage = create(&file);
     for (key, durability) in [(b"a", Durability::Durable), (b"b", Durability::Volatile)] {
         let mut batch = storage.begin().unwrap();
-        batch.put(Table::Cluster, key, b"1").unwrap();
+        batch.put(Table::Cluster, key, b"1");
         batch.commit(durability).unwrap();
     }
     assert_eq!(storage.version().unwrap().rows(Table::Cluster).unwrap().len(), 2);
@@ -39,7 +39,7 @@ fn a_version_stays_as_it_was() {
     let storage = create(&MemoryFile::new());
     let before = storage.version().unwrap();
     let mut batch = storage.begin().unwrap();
-    batch.put(Table::Auth, b"k", b"v").unwrap();
+    batch.put(Table::Auth, b"k", b"v");
     batch.commit(Durability::Volatile).unwrap();
     assert_eq!(before.get(Table::Auth, b"k").unwrap(), None);
     assert_eq!(storage.version().unwrap().get(Table::Auth, b"k").unwrap(), Some(b"v".to_vec()));
@@ -49,9 +49,9 @@ fn a_version_stays_as_it_was() {
 fn meta_rows_have_etcds_bytes() {
     let storage = create(&MemoryFile::new());
     let mut batch = storage.begin().unwrap();
-    batch.set_applied(LogPosition { term: 3, index: 0x0102 }).unwrap();
-    batch.set_storage_version("3.7.0").unwrap();
-    batch.set_membership(b"m").unwrap();
+    batch.set_applied(LogPosition { term: 3, index: 0x0102 });
+    batch.set_storage_version("3.7.0");
+    batch.set_membership(b"m");
     batch.commit(Durability::Volatile).unwrap();
     let version = storage.version().unwrap();
     assert_eq!(version.get(Table::Meta, b"consistent_index").unwrap().unwrap(), [0, 0, 0, 0, 0, 0, 1, 2]);
@@ -67,7 +67,7 @@ fn a_file_of_a_newer_format_is_refused() {
     let file = MemoryFile::new();
     let storage = create(&file);
     let mut batch = storage.begin().unwrap();
-    batch.put(Table::Meta, b"keelstone_format", &2u32.to_be_bytes()).unwrap();
+    batch.put(Table::Meta, b"keelstone_format", &2u32.to_be_bytes());
     batch.commit(Durability::Durable).unwrap();
     drop(storage);
     let refused = Storage::open(file, CACHE, metrics());
@@ -114,10 +114,10 @@ fn an_export_is_imported_row_by_row() {
     let storage = create(&MemoryFile::new());
     let mut batch = storage.begin().unwrap();
     for n in 0..500u32 {
-        batch.put(Table::Key, &n.to_be_bytes(), &[7; 100]).unwrap();
-        batch.put(Table::Lease, &n.to_be_bytes(), b"l").unwrap();
+        batch.put(Table::Key, &n.to_be_bytes(), &[7; 100]);
+        batch.put(Table::Lease, &n.to_be_bytes(), b"l");
     }
-    batch.set_applied(LogPosition { term: 1, index: 9 }).unwrap();
+    batch.set_applied(LogPosition { term: 1, index: 9 });
     batch.commit(Durability::Volatile).unwrap();
     let version = storage.version().unwrap();
     let file = MemoryFile::new();
@@ -157,7 +157,7 @@ fn closing_makes_volatile_commits_durable() {
     let file = MemoryFile::new();
     let storage = create(&file);
     let mut batch = storage.begin().unwrap();
-    batch.put(Table::Cluster, b"a", b"1").unwrap();
+    batch.put(Table::Cluster, b"a", b"1");
     batch.commit(Durability::Volatile).unwrap();
     assert_eq!(open(&file.crashed()).version().unwrap().rows(Table::Cluster).unwrap().len(), 0);
     drop(storage);

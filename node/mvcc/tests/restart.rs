@@ -89,7 +89,7 @@ fn the_revision_does_not_go_back_when_compaction_took_the_last_rows() {
     compact(&mut store, 5, 100);
     // A restore for instance leaves rows below the mark only.
     let mut batch = store.begin().unwrap();
-    batch.storage().remove(storage::Table::Key, RowKey::new(Revision { main: 5, sub: 0 }, true).as_bytes()).unwrap();
+    batch.storage().remove(storage::Table::Key, RowKey::new(Revision { main: 5, sub: 0 }, true).as_bytes());
     batch.commit(Durability::Durable).unwrap();
     let store = reopen(&file.crashed()).store;
     assert_eq!((store.revision(), store.compacted()), (5, 5));
@@ -103,7 +103,7 @@ fn a_row_without_a_key_moves_the_revision_and_nothing_else() {
     put(&mut store, "a", "1");
     let mut batch = store.begin().unwrap();
     let bump = RowKey::new(Revision { main: 1_000_000, sub: 0 }, false);
-    batch.storage().put(storage::Table::Key, bump.as_bytes(), b"").unwrap();
+    batch.storage().put(storage::Table::Key, bump.as_bytes(), b"");
     batch.commit(Durability::Durable).unwrap();
     let mut store = reopen(&file.crashed()).store;
     assert_eq!(store.revision(), 1_000_000);

@@ -40,7 +40,7 @@ fn write(file: Arc<dyn File>, rows: &[Row]) {
     let mut batch = storage.begin().expect("memory does not fail");
     for row in rows {
         let Some(table) = Table::ALL.get(row.table as usize) else { continue };
-        batch.put(*table, &row.key, &row.value).expect("memory does not fail");
+        batch.put(*table, &row.key, &row.value);
     }
     batch.commit(Durability::Durable).expect("memory does not fail");
 }
