@@ -32,7 +32,7 @@ impl Lease for LeaseService {
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         let mut request = request.into_inner();
         if request.id == LeaseId::NONE.0 {
-            request.id = self.node.new_lease_id().0;
+            request.id = self.node.consensus.new_lease_id().0;
         }
         self.node.check_quota_for_lease().await?;
         let durations = &self.node.metrics.requests.lease_grant;

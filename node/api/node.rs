@@ -11,7 +11,6 @@ use crate::mvcc::{ReadError, Views};
 use crate::raft::{Consensus, RequestError};
 use crate::storage::StorageError;
 use crate::threads::{Threads, Work};
-use crate::types::LeaseId;
 use keelstone_proto::etcdserverpb as pb;
 use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
 use std::fmt;
@@ -42,7 +41,6 @@ pub struct Node {
     pub settings: Settings,
     published: Published,
     threads: Threads,
-    random_lease_id: Box<dyn Fn() -> LeaseId + Send + Sync>,
     storage_stats: Box<dyn Fn() -> StorageStats + Send + Sync>,
     on_unreadable: OnUnreadable,
 }
@@ -72,8 +70,6 @@ pub struct Parts {
     pub metrics: Metrics,
     pub settings: Settings,
     pub threads: Threads,
-    /// A positive id that was hardly given before.
-    pub random_lease_id: Box<dyn Fn() -> LeaseId + Send + Sync>,
     pub storage_stats: Box<dyn Fn() -> StorageStats + Send + Sync>,
     pub on_unreadable: OnUnreadable,
 }
@@ -92,17 +88,7 @@ impl fmt::Debug for Node {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts {
-            consensus,
-            worker,
-            published,
-            metrics,
-            settings,
-            threads,
-            random_lease_id,
-            storage_stats,
-            on_unreadable,
-        } = parts;
+        let Parts { consensus, worker, published, metrics, settings, threads, storage_stats, on_unreadable } = parts;
         Self {
             consensus,
             worker,
@@ -112,7 +98,6 @@ impl Node {
             settings,
             published,
             threads,
-            random_lease_id,
             storage_stats,
             on_unreadable,
         }
@@ -177,10 +162,6 @@ impl Node {
 
     pub fn storage_stats(&self) -> StorageStats {
         (self.storage_stats)()
-    }
-
-    pub fn new_lease_id(&self) -> LeaseId {
-        (self.random_lease_id)()
     }
 
     /// # Errors

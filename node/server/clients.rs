@@ -10,7 +10,6 @@ use crate::api::{StreamEnder, StreamEnds};
 use crate::config::Settings;
 use crate::metrics::server::{ServerFacts, ServerReading, register};
 use crate::net::Listen;
-use crate::types::LeaseId;
 use crate::watch::ProgressPeriod;
 use hyper::body::Incoming;
 use keelstone_proto::health::health_check_response::ServingStatus;
@@ -55,7 +54,6 @@ impl Clients {
                 warn_unary_after: settings.observe.warn_unary_request_duration,
             },
             threads: node.threads.clone(),
-            random_lease_id: Box::new(|| LeaseId(rand::random_range(1..=i64::MAX))),
             storage_stats: Box::new(move || {
                 let (total_bytes, in_use_bytes) = sizes.sizes();
                 api::StorageStats { total_bytes, in_use_bytes }

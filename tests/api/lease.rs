@@ -34,7 +34,8 @@ async fn a_grant_takes_the_id_and_the_time() {
         let answer = case.client.grant(50, id).await;
         refused(answer, Code::FailedPrecondition, "etcdserver: lease already exists");
         let chosen = case.client.grant(100, 0).await.expect("grant");
-        assert!(chosen.id > 0);
+        let next = case.client.grant(100, 0).await.expect("grant");
+        assert!(0 < chosen.id && chosen.id < next.id, "{} and then {}", chosen.id, next.id);
         let negative = case.client.grant(100, -id).await.expect("a negative id is an id");
         assert_eq!(negative.id, -id);
         case.client.revoke(-id).await.expect("revoke");

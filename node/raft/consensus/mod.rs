@@ -16,7 +16,7 @@ use crate::apply::{Answer, ApplyError, Reply, Waiters, Worker};
 use crate::clock::Clock;
 use crate::lease::Lessor;
 use crate::net::Dial;
-use crate::types::{ClusterId, LogPosition, MemberId};
+use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
 use crate::wal::Wal;
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb::InternalRaftRequest;
@@ -270,6 +270,11 @@ impl Consensus {
     /// `Refused` is the answer of apply. After a `Timeout…` the request may still be applied.
     pub async fn propose(&self, mut request: InternalRaftRequest) -> Result<Reply, RequestError> {
         self.propose_kept(&mut request).await
+    }
+
+    /// An id for a lease whose client has none. Of the ids of requests, as in etcd, so that those of a member ascend.
+    pub fn new_lease_id(&self) -> LeaseId {
+        LeaseId((self.inner.request_ids.next() & i64::MAX as u64).max(1).cast_signed())
     }
 
     /// As [`Self::propose`], for a caller that looks at the request afterwards.
