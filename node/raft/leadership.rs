@@ -8,6 +8,7 @@ use crate::types::MemberId;
 use openraft::{Instant, RaftMetrics, ServerState};
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Collects what is heard and judges it by the clock.
@@ -18,6 +19,8 @@ pub struct Leadership {
     election_timeout: Duration,
     clock: Arc<dyn Clock>,
     heard: Mutex<Option<Heard>>,
+    /// The last term in which this member gave its leadership away; terms begin at 1.
+    given_away: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,13 +31,19 @@ struct Heard {
 
 impl Leadership {
     pub fn new(member: MemberId, election_timeout: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { member, election_timeout, clock, heard: Mutex::new(None) }
+        Self { member, election_timeout, clock, heard: Mutex::new(None), given_away: AtomicU64::new(0) }
     }
 
     /// A message of a leader whose vote stands was answered.
     pub fn heard_from(&self, leader: MemberId) {
         let heard = Heard { leader, at: self.clock.now() };
         *self.heard.lock().expect("no holder of this lock panics") = Some(heard);
+    }
+
+    /// This member leads in `term` and asks another to take over. From now on it promises nothing: others vote for a
+    /// target at once, whatever was answered here a moment ago.
+    pub fn give_away(&self, term: u64) {
+        self.given_away.store(term, Ordering::Relaxed);
     }
 
     /// The leader, if one is known now.
@@ -50,7 +59,7 @@ impl Leadership {
 
     /// True on a leader that a quorum has answered within an election timeout.
     pub fn leads(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
-        if metrics.state != ServerState::Leader {
+        if metrics.state != ServerState::Leader || metrics.current_term == self.given_away.load(Ordering::Relaxed) {
             return false;
         }
         // Alone it is a quorum, and nobody's answer is recorded.

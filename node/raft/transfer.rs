@@ -72,6 +72,7 @@ impl Consensus {
     }
 
     async fn transfer_to(&self, target: MemberId, deadline: tokio::time::Instant) -> Result<MemberId, TransferError> {
+        self.give_leadership_away();
         self.raft().trigger().transfer_leader(target.0).await.map_err(|_| TransferError::NotLeader)?;
         let mut metrics = self.raft().server_metrics();
         let taken = async {

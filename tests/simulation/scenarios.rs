@@ -8,6 +8,7 @@ use keelstone_proto::etcdserverpb::{PutRequest, WatchCreateRequest};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::time::Instant;
 
 type Play = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -64,6 +65,11 @@ pub const ALL: &[Scenario] = &[
         play: |clients, wishes| Box::pin(watch_over_snapshot(clients, wishes)),
     },
     Scenario {
+        name: "a_leader_that_gives_its_leadership_away_renews_nothing",
+        members: 3,
+        play: |clients, wishes| Box::pin(renewals_at_hand_over(clients, wishes)),
+    },
+    Scenario {
         name: "a_snapshot_whose_sender_gave_up_is_not_mixed_with_the_next",
         members: 3,
         play: |clients, wishes| Box::pin(snapshots_in_a_row(clients, wishes)),
@@ -97,7 +103,7 @@ async fn stalled_leader(clients: Vec<Client>, wishes: Wishes) {
     wishes.inject(Fault::SlowDisk { write: stall, lasts: stall * 2 }, first);
     let others: Vec<Client> = (0..3).filter(|place| *place != first).map(|place| clients[place].clone()).collect();
     // Something has to be written for the stall to show.
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     wait::until("another leader while the disk of the first stands still", stall, || async {
         // One that is lost is asked for again.
         others[0].with_deadline(Duration::from_millis(300)).put("key", "value").await.ok();
@@ -108,6 +114,36 @@ async fn stalled_leader(clients: Vec<Client>, wishes: Wishes) {
     .await;
     assert!(begun.elapsed() < Duration::from_secs(5), "five election timeouts: {:?}", begun.elapsed());
     others[0].put("key", "after").await.expect("the new leader serves");
+}
+
+async fn renewals_at_hand_over(clients: Vec<Client>, wishes: Wishes) {
+    const TTL_SECS: i64 = 5;
+    let first = leader(&clients).await;
+    clients[first].grant(TTL_SECS, 7).await.expect("a lease");
+    put_leased(&clients[first], 7).await;
+    wishes.inject(Fault::SlowDisk { write: PATIENCE, lasts: PATIENCE * 2 }, first);
+    // Something has to be written for the stall to show.
+    clients[first].with_deadline(Duration::from_millis(100)).put("other", "value").await.ok();
+    // The first one hands leadership over after an election timeout, and does not hear of it while its disk stalls.
+    let (begun, mut renewed) = (Instant::now(), None);
+    let others = [clients[(first + 1) % 3].clone(), clients[(first + 2) % 3].clone()];
+    while begun.elapsed() < Duration::from_secs(4) {
+        // A new leader leaves every lease more time than it had. A renewal ends that.
+        for other in others.iter().filter(|_| begun.elapsed() < Duration::from_millis(1_500)) {
+            renew(&other.with_deadline(Duration::from_millis(50)), 7).await;
+        }
+        let asked = Instant::now();
+        if renew(&clients[first].with_deadline(Duration::from_millis(100)), 7).await.is_some_and(|left| left > 0) {
+            renewed = Some(asked);
+        }
+        wait::pass(Duration::from_millis(20)).await;
+    }
+    let renewed = renewed.expect("a leader renews");
+    let other = others[0].with_deadline(Duration::from_millis(500));
+    wait::until("the lease to end", PATIENCE, || async { (other.get("leased").await.ok()?.count == 0).then_some(()) })
+        .await;
+    let lived = renewed.elapsed();
+    assert!(lived >= Duration::from_secs(TTL_SECS.unsigned_abs()), "it ended {lived:?} after it was renewed");
 }
 
 async fn lease_checkpoints(clients: Vec<Client>, wishes: Wishes) {
@@ -197,7 +233,7 @@ async fn stopped_leader(clients: Vec<Client>, wishes: Wishes) {
         let first = leader(&clients).await;
         let next = (first + 1) % 3;
         wishes.inject(Fault::Pause(Duration::from_millis(6_000 + 170 * round)), first);
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(9) {
             assert_ne!(renew(&clients[next], 7).await, Some(0), "the lease ended while it was renewed");
             wait::pass(Duration::from_millis(300)).await;

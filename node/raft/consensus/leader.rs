@@ -27,6 +27,11 @@ impl Consensus {
         self.inner.leadership.leads(&metrics.borrow_watched())
     }
 
+    pub(in crate::raft) fn give_leadership_away(&self) {
+        let metrics = self.inner.raft.metrics();
+        self.inner.leadership.give_away(metrics.borrow_watched().current_term);
+    }
+
     /// openraft's own idea, which may be stale: good for choosing a way, not for a promise.
     pub(in crate::raft) fn is_leader(&self) -> bool {
         self.inner.raft.metrics().borrow_watched().state == ServerState::Leader
