@@ -55,6 +55,7 @@ pub fn build(
                 _ => DEFAULT_COMPACTION_BATCH,
             },
             sleep_interval: values.duration("compaction-sleep-interval").or_zero(),
+            automatic: super::check::auto_compaction(values).expect("checked before"),
         },
         watch: Watch { progress_notify_interval: progress_interval(values, notices) },
         log,

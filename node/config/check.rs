@@ -4,8 +4,10 @@
 use super::notice::Notice;
 use super::table::{FLAGS, Flag, State};
 use super::url::{ListenUrlError, Url, check_bind, check_host, join};
+use super::value::GoDuration;
 use super::values::Values;
-use super::{Gate, log};
+use super::{AutoCompaction, Gate, log};
+use std::time::Duration;
 
 /// Why settings are refused; all but [`SettingsError::NotBuilt`] are etcd's texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +50,8 @@ pub enum SettingsError {
     NoCompactionMode,
     #[error("unknown auto-compaction-mode {0:?}")]
     CompactionMode(String),
+    #[error("error parsing CompactionRetention: {}", duration_error(.0))]
+    CompactionRetention(String),
     #[error("enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint")]
     CheckpointPersistAlone,
     #[error("--compact-hash-check-time must be >0 (set to {0})")]
@@ -87,11 +91,7 @@ pub fn check(values: &Values, source: Source, notices: &mut Vec<Notice>) -> Resu
     if source == Source::CommandLine && values.is_set("listen-client-urls") && !values.is_set("advertise-client-urls") {
         return Err(SettingsError::AdvertiseClientUnset);
     }
-    match values.text("auto-compaction-mode") {
-        "periodic" | "revision" => {}
-        "" => return Err(SettingsError::NoCompactionMode),
-        other => return Err(SettingsError::CompactionMode(other.to_owned())),
-    }
+    auto_compaction(values)?;
     let gates = values.gates();
     if gates.enabled(Gate::LeaseCheckpointPersist) && !gates.enabled(Gate::LeaseCheckpoint) {
         return Err(SettingsError::CheckpointPersistAlone);
@@ -210,12 +210,46 @@ fn check_built(values: &Values) -> Result<(), SettingsError> {
     Ok(())
 }
 
+/// What `--auto-compaction-mode` and `--auto-compaction-retention` say together (etcd `embed.parseCompactionRetention`): a
+/// bare number is hours or revisions, all else a Go duration, whose nanoseconds count as revisions.
+pub(super) fn auto_compaction(values: &Values) -> Result<Option<AutoCompaction>, SettingsError> {
+    let text = values.text("auto-compaction-retention");
+    let refused = || SettingsError::CompactionRetention(text.to_owned());
+    let duration = || GoDuration::parse(text).ok().filter(|duration| duration.0 >= 0).map(|duration| duration.0);
+    let bare = if text.is_empty() { Some(0) } else { text.parse::<i64>().ok().filter(|number| *number >= 0) };
+    Ok(match (values.text("auto-compaction-mode"), bare) {
+        ("periodic" | "revision", Some(0)) => None,
+        ("periodic", hours) => {
+            let hours = hours.map(|hours| hours.checked_mul(3_600_000_000_000).ok_or_else(refused)).transpose()?;
+            let nanos = hours.or_else(duration).ok_or_else(refused)?;
+            (nanos > 0).then_some(AutoCompaction::Period(Duration::from_nanos(nanos.unsigned_abs())))
+        }
+        ("revision", number) => {
+            let kept = number.or_else(duration).ok_or_else(refused)?;
+            (kept > 0).then_some(AutoCompaction::Revisions(kept))
+        }
+        ("", _) => return Err(SettingsError::NoCompactionMode),
+        (other, _) => return Err(SettingsError::CompactionMode(other.to_owned())),
+    })
+}
+
+/// What Go's parser says of a text that is no duration.
+fn duration_error(text: &str) -> String {
+    let number = text.trim_start_matches(['-', '+']);
+    let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    match (number.len() - unit.len(), unit) {
+        _ if GoDuration::parse(text).is_ok() => format!("negative duration {text:?}"),
+        (0, _) => format!("time: invalid duration {text:?}"),
+        (_, "") => format!("time: missing unit in duration {text:?}"),
+        (_, unit) => format!("time: unknown unit {unit:?} in duration {text:?}"),
+    }
+}
+
 /// True for another spelling of the default, or of what there is without the feature.
 fn says_the_default(flag: &Flag, values: &Values) -> bool {
     match flag.name {
         "quota-backend-bytes" => values.int(flag.name) == 2 << 30,
         "grpc-keepalive-min-time" => values.duration(flag.name).or_zero().is_zero(),
-        "auto-compaction-retention" => values.text(flag.name).is_empty(),
         _ => false,
     }
 }
@@ -289,12 +323,46 @@ mod tests {
     }
 
     #[test]
+    fn a_retention_is_hours_revisions_or_a_duration() {
+        let said = |mode: &str, retention: &str| {
+            let args = [format!("--auto-compaction-mode={mode}"), format!("--auto-compaction-retention={retention}")];
+            let mut values = Values::defaults();
+            for (flag, text) in [("auto-compaction-mode", mode), ("auto-compaction-retention", retention)] {
+                let flag = FLAGS.iter().find(|known| known.name == flag).unwrap();
+                values.put(flag, flag.kind.set(&flag.default_value(), text).unwrap());
+            }
+            assert_eq!(auto_compaction(&values).is_ok(), checked(&[&args[0], &args[1]]).is_ok());
+            auto_compaction(&values).map_err(|error| error.to_string())
+        };
+        let period = |secs| Ok(Some(AutoCompaction::Period(Duration::from_secs(secs))));
+        let revisions = |kept| Ok(Some(AutoCompaction::Revisions(kept)));
+        let refused = |text: &str| Err(format!("error parsing CompactionRetention: {text}"));
+        for (mode, retention, expected) in [
+            ("periodic", "0", Ok(None)),
+            ("periodic", "", Ok(None)),
+            ("periodic", "0s", Ok(None)),
+            ("periodic", "8", period(8 * 3600)),
+            ("periodic", "30m", period(1800)),
+            ("revision", "1000", revisions(1000)),
+            ("revision", "", Ok(None)),
+            ("revision", "1us", revisions(1000)),
+            // As etcd 3.7.3 says it.
+            ("periodic", "foo", refused("time: invalid duration \"foo\"")),
+            ("periodic", "-1", refused("time: missing unit in duration \"-1\"")),
+            ("revision", "1x", refused("time: unknown unit \"x\" in duration \"1x\"")),
+            // etcd would compact without a pause.
+            ("periodic", "-1h", refused("negative duration \"-1h\"")),
+        ] {
+            assert_eq!(said(mode, retention), expected, "{mode} {retention:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_built_is_refused_by_name_and_its_default_is_not() {
         for flag in FLAGS {
             let State::Later(feature) = flag.state else { continue };
             let mut values = Values::defaults();
             let other = match (flag.name, flag.default_value()) {
-                ("auto-compaction-mode", _) => "revision".to_owned(),
                 ("cors", _) => "http://a:1".to_owned(),
                 ("listen-client-http-urls", _) => "http://127.0.0.1:7".to_owned(),
                 (_, super::super::kind::Value::Bool(value)) => (!value).to_string(),
@@ -313,7 +381,7 @@ mod tests {
             "--feature-gates InitialCorruptCheck is not built yet in Keelstone: it belongs to corruption checks. \
              Leave it at its default"
         );
-        assert!(checked(&["--quota-backend-bytes=2147483648", "--auto-compaction-retention="]).is_ok());
+        assert!(checked(&["--quota-backend-bytes=2147483648"]).is_ok());
         assert!(checked(&["--grpc-keepalive-min-time=0"]).is_ok());
         assert_eq!(
             checked(&["--max-learners=2"]).unwrap_err(),

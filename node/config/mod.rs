@@ -26,8 +26,8 @@ pub use bootstrap::{Bootstrap, BootstrapError, ClusterState};
 pub use gates::{FeatureGates, Gate};
 pub use notice::Notice;
 pub use settings::{
-    Compaction, GrpcKeepalive, Limits, Log, LogFormat, LogLevel, LogOutput, Member, Observe, Raft, ServerPing,
-    Settings, Storage, Urls, Watch,
+    AutoCompaction, Compaction, GrpcKeepalive, Limits, Log, LogFormat, LogLevel, LogOutput, Member, Observe, Raft,
+    ServerPing, Settings, Storage, Urls, Watch,
 };
 pub use url::{ListenUrl, Url};
 

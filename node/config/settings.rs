@@ -135,6 +135,17 @@ pub struct Compaction {
     pub batch_limit: usize,
     /// Pause after every so many. None by default, where etcd pauses for 10 ms: our slices give way to all that waits.
     pub sleep_interval: Duration,
+    /// What the leader compacts by itself, if anything.
+    pub automatic: Option<AutoCompaction>,
+}
+
+/// How much history compaction by itself keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// All of the last so long.
+    Period(Duration),
+    /// So many revisions.
+    Revisions(i64),
 }
 
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 pub mod bootstrap;
 mod clients;
+mod compactor;
 mod expiry;
 mod listen;
 mod publish;
@@ -271,6 +272,9 @@ impl Node {
         }
         background.spawn(expiry::run(consensus.clone(), Arc::clone(&published.lessor), Arc::clone(&self.clock)));
         background.spawn(stall::run(consensus.clone(), self.wal.clone()));
+        if let Some(automatic) = settings.compaction.automatic {
+            background.spawn(compactor::run(automatic, consensus.clone(), published.views.clone()));
+        }
         background.spawn(publish::cluster_version(consensus, Arc::clone(&published.cluster)));
         let views = published.views.clone();
         background.spawn(async move {

@@ -1,10 +1,11 @@
 //! KV.Compact: which revisions go, which stay, and what is said at the boundary.
 
-use crate::{Case, check_alone, refused, revision, since};
+use crate::{Case, check_alone, refused, revision, since, suite};
 use bytes::Bytes;
 use keelstone_harness::proto::etcdserverpb::{CompactionRequest, RangeRequest, WatchCreateRequest};
 use keelstone_harness::proto::mvccpb::event::EventType;
-use keelstone_harness::wait;
+use keelstone_harness::{Cluster, ClusterSpec, KeepFoldersOfFailures, wait};
+use serde_json::Value;
 use std::time::Duration;
 use tonic::Code;
 
@@ -130,6 +131,32 @@ async fn reads_inside_a_transaction_meet_the_boundary_too() {
         assert_eq!(case.put("k", "5").await, 5);
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_retention_is_compacted_by_the_leader() {
+    if !since(3, 5) {
+        return;
+    }
+    let _keep = KeepFoldersOfFailures;
+    let spec = ClusterSpec::of(3).with_flags(&["--auto-compaction-retention=1s"]);
+    let cluster = Cluster::start(suite(), &spec).await;
+    let leader = cluster.leader().await;
+    let client = cluster[(leader + 1) % 3].client();
+    let first = client.put("key", "1").await.expect("put");
+    client.put("key", "2").await.expect("put");
+    let told = wait::until("the revision to be compacted", LIMIT, || async {
+        client.range(RangeRequest { key: "key".into(), revision: first, ..Default::default() }).await.err()
+    })
+    .await;
+    assert_eq!(told.message(), COMPACTED);
+    assert_eq!(client.get("key").await.expect("get").count, 1);
+    for message in ["starting auto periodic compaction", "completed auto periodic compaction"] {
+        let line =
+            wait::until("a line of the leader", LIMIT, || async { cluster[leader].log_lines(message).pop() }).await;
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&line["level"], &line["compact-period"]), (&"info".into(), &"1s".into()), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -435,6 +435,9 @@ fn machine(plan: &Plan, place: usize) -> Machine {
         format!("--snapshot-count={}", plan.snapshot_count),
         format!("--snapshot-catchup-entries={}", plan.catchup_entries),
     ];
+    if let Some(kept) = plan.kept_revisions {
+        flags.extend(["--auto-compaction-mode=revision".to_owned(), format!("--auto-compaction-retention={kept}")]);
+    }
     if plan.lease_checkpoints {
         flags.push("--feature-gates=LeaseCheckpoint=true".to_owned());
     }

@@ -18,6 +18,8 @@ pub struct Plan {
     pub segment_bytes: u64,
     pub load: LoadSpec,
     pub lease_checkpoints: bool,
+    /// What compaction by itself keeps.
+    pub kept_revisions: Option<u64>,
     /// Between two faults, on average.
     pub calm: Duration,
 }
@@ -83,6 +85,7 @@ impl Plan {
             segment_bytes: 1_000_000,
             load: LoadSpec::default(),
             lease_checkpoints: true,
+            kept_revisions: Some(1_000),
             calm: Duration::MAX,
         }
     }
@@ -121,6 +124,8 @@ impl Plan {
             segment_bytes: *random.pick(&[16_384, 65_536, 1_000_000]),
             load,
             lease_checkpoints: random.chance(20),
+            // The load compacts.
+            kept_revisions: None,
             calm: if quiet { Duration::from_secs(60) } else { between(random, 2_000, 20_000) },
         }
     }

@@ -4,7 +4,7 @@ use crate::cluster::Wishes;
 use crate::plan::Fault;
 use bytes::Bytes;
 use keelstone_harness::{Client, wait};
-use keelstone_proto::etcdserverpb::{PutRequest, WatchCreateRequest};
+use keelstone_proto::etcdserverpb::{PutRequest, RangeRequest, WatchCreateRequest};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -63,6 +63,11 @@ pub const ALL: &[Scenario] = &[
         name: "a_watcher_is_told_what_its_member_got_by_snapshot",
         members: 3,
         play: |clients, wishes| Box::pin(watch_over_snapshot(clients, wishes)),
+    },
+    Scenario {
+        name: "whoever_leads_compacts_what_is_beyond_the_retention",
+        members: 3,
+        play: |clients, wishes| Box::pin(kept_revisions(clients, wishes)),
     },
     Scenario {
         name: "a_leader_that_gives_its_leadership_away_renews_nothing",
@@ -144,6 +149,25 @@ async fn renewals_at_hand_over(clients: Vec<Client>, wishes: Wishes) {
         .await;
     let lived = renewed.elapsed();
     assert!(lived >= Duration::from_secs(TTL_SECS.unsigned_abs()), "it ended {lived:?} after it was renewed");
+}
+
+async fn kept_revisions(clients: Vec<Client>, wishes: Wishes) {
+    let first = leader(&clients).await;
+    let other = &clients[(first + 1) % 3];
+    let at = |revision| RangeRequest { key: "key/0".into(), revision, ..Default::default() };
+    for round in 0..2 {
+        outwrite_the_log(other).await;
+        let revision = other.put("key/0", "last").await.expect("a put");
+        let oldest = revision - 1_000;
+        other.range(at(oldest - 1)).await.expect("nothing is due for five minutes");
+        if round == 1 {
+            wishes.inject(Fault::Kill(Duration::from_secs(600)), first);
+        }
+        wait::pass(Duration::from_secs(301)).await;
+        wait::until("the compaction", PATIENCE, || async { other.range(at(oldest - 1)).await.is_err().then_some(()) })
+            .await;
+        other.range(at(oldest)).await.expect("the oldest that is kept");
+    }
 }
 
 async fn lease_checkpoints(clients: Vec<Client>, wishes: Wishes) {
