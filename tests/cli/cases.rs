@@ -72,6 +72,7 @@ pub const REFUSED: &[Case] = &[
     flags(&["--discovery-token=x"], 1, "both --discovery-token and --discovery-endpoints must be set"),
     flags(&["--discovery-srv=x", "--initial-cluster=default=http://localhost:2380"], 1, "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery-endpoints\" or \"discovery-srv\""),
     flags(&["--auto-compaction-mode=foo"], 1, "unknown auto-compaction-mode \"foo\""),
+    flags(&["--auto-compaction-retention=foo"], 1, "error parsing CompactionRetention: time: invalid duration \"foo\""),
     flags(&["--compact-hash-check-time=0"], 1, "--compact-hash-check-time must be >0 (set to 0s)"),
     flags(&["--tls-min-version=foo"], 1, "unexpected TLS version \"foo\" (must be one of: TLS1.2, TLS1.3)"),
     flags(&["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], 1, "min version (TLS1.3) is greater than max version (TLS1.2)"),
@@ -104,7 +105,6 @@ pub const REFUSED: &[Case] = &[
     file("initial-cluster-state: foo", "unexpected clusterState \"foo\""),
 
     ours(&["--unsafe-no-fsync"], "--unsafe-no-fsync is not built yet in Keelstone: it belongs to running without fsync. Leave it at its default (false)"),
-    ours(&["--auto-compaction-retention=1h"], "--auto-compaction-retention is not built yet in Keelstone: it belongs to automatic compaction. Leave it at its default (0)"),
     ours(&["--quota-backend-bytes=1"], "--quota-backend-bytes is not built yet in Keelstone: it belongs to the space quota. Leave it at its default (0)"),
     ours(&["--max-learners=2"], "--max-learners is not built yet in Keelstone: it belongs to membership changes. Leave it at its default (1)"),
     ours(&["--grpc-keepalive-min-time=1s"], "--grpc-keepalive-min-time is not built yet in Keelstone: it belongs to a limit on the pings of clients. Leave it at its default (5s)"),
