@@ -2,6 +2,7 @@
 
 use crate::apply::ApplyError;
 use crate::config::AutoCompaction;
+use crate::config::value::GoDuration;
 use crate::mvcc::Views;
 use crate::raft::{Consensus, RequestError};
 use keelstone_proto::etcdserverpb::{CompactionRequest, InternalRaftRequest};
@@ -47,7 +48,7 @@ async fn by_revisions(kept: i64, consensus: &Consensus, views: &Views) {
             Err(error) => tracing::warn!(
                 revision,
                 "revision-compaction-retention" = kept,
-                "retry-interval" = ?REVISION_INTERVAL,
+                "retry-interval" = %GoDuration::from(REVISION_INTERVAL),
                 %error,
                 "failed auto revision compaction"
             ),
@@ -56,7 +57,7 @@ async fn by_revisions(kept: i64, consensus: &Consensus, views: &Views) {
 }
 
 async fn by_period(period: Duration, consensus: &Consensus, views: &Views) {
-    let mut window = Window::new(period, Instant::now());
+    let (printed, mut window) = (GoDuration::from(period), Window::new(period, Instant::now()));
     loop {
         // On every member, so that one that becomes leader knows the past.
         window.note(views.load().revision());
@@ -65,18 +66,18 @@ async fn by_period(period: Duration, consensus: &Consensus, views: &Views) {
             continue;
         }
         let Some(revision) = window.due(Instant::now()) else { continue };
-        tracing::info!(revision, "compact-period" = ?period, "starting auto periodic compaction");
+        tracing::info!(revision, "compact-period" = %printed, "starting auto periodic compaction");
         let start = Instant::now();
         match compact(consensus, revision).await {
             Ok(()) => {
                 window.done(revision, Instant::now());
                 let took = start.elapsed();
-                tracing::info!(revision, "compact-period" = ?period, ?took, "completed auto periodic compaction");
+                tracing::info!(revision, "compact-period" = %printed, ?took, "completed auto periodic compaction");
             }
             Err(error) => tracing::warn!(
                 revision,
-                "compact-period" = ?period,
-                "retry-interval" = ?window.look_interval(),
+                "compact-period" = %printed,
+                "retry-interval" = %GoDuration::from(window.look_interval()),
                 %error,
                 "failed auto periodic compaction"
             ),

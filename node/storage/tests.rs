@@ -110,6 +110,33 @@ fn rows_out_of_order_are_not_appended() {
 }
 
 #[test]
+fn rows_set_one_by_one_are_written_wherever_they_stand_and_counted() {
+    let storage = create(&MemoryFile::new());
+    let key = |n: u32| n.to_be_bytes();
+    let commit = |change: &dyn Fn(&mut Batch)| {
+        let mut batch = storage.begin().unwrap();
+        change(&mut batch);
+        batch.commit(Durability::Volatile).unwrap();
+        storage.usage.row_bytes.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let before = commit(&|_| {});
+    commit(&|batch| (10..20).for_each(|n| batch.put(Table::Lease, &key(n), b"old")));
+    // Among the others and behind them; removed there and nowhere.
+    let after = commit(&|batch| {
+        (15..40).step_by(2).for_each(|n| batch.put(Table::Lease, &key(n), b"newer"));
+        [10, 30, 50].iter().for_each(|n| batch.remove(Table::Lease, &key(*n)));
+        batch.put(Table::Lease, &key(5), b"newer");
+    });
+    let rows = storage.version().unwrap().rows(Table::Lease).unwrap();
+    let old = [11, 12, 13, 14, 16, 18].map(|n| (key(n).to_vec(), b"old".to_vec()));
+    let newer = (15..40).step_by(2).chain([5]).map(|n| (key(n).to_vec(), b"newer".to_vec()));
+    let expected: std::collections::BTreeMap<_, _> = old.into_iter().chain(newer).collect();
+    assert_eq!(rows, expected.into_iter().collect::<Vec<_>>());
+    let bytes: usize = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+    assert_eq!(after - before, bytes as u64);
+}
+
+#[test]
 fn an_export_is_imported_row_by_row() {
     let storage = create(&MemoryFile::new());
     let mut batch = storage.begin().unwrap();
