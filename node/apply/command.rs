@@ -28,6 +28,12 @@ pub enum Payload {
 }
 
 impl Payload {
+    /// True of a request to put one key, by the first byte of its encoding. False in doubt.
+    pub fn is_put(&self) -> bool {
+        const PUT: u8 = 4 << 3 | 2;
+        matches!(self, Payload::Normal(data) if data.first() == Some(&PUT))
+    }
+
     /// How much log it takes, roughly: what a replay has to read.
     pub fn len_bytes(&self) -> usize {
         match self {

@@ -1,110 +1,45 @@
-//! The apply thread. It owns the [`Applier`] and takes jobs one by one; in between it compacts in slices and makes
-//! the state durable.
-//!
-//! A commit is durable after [`Settings::durable_entries`], [`Settings::durable_bytes`] or
-//! [`Settings::durable_interval`], but never past what the local log has synced: otherwise a crash could leave a
-//! state that is ahead of its log (reference/storage.md 3.3).
+//! The apply thread: hands jobs to the [`Executor`] one by one, and wakes it when something is due.
 
-use super::metrics::Metrics;
-use super::pace::Pace;
-use super::worker::{Job, Queued, Settings, Shown, Start, WhenDurable};
-use super::{Applier, Committed, Fatal, Outcome, Waiters};
-use crate::clock::{Clock, Ticks};
-use crate::defect::{self, Defect};
-use crate::storage::Durability;
-use crate::threads::{self, Threads, Work};
-use crate::types::LogPosition;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::Fatal;
+use super::executor::{Executor, Next};
+use super::worker::Queued;
+use crate::threads::{self, Work};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-/// A slice of a compaction should not keep a batch waiting for longer.
-const SLICE_TIME: Duration = Duration::from_millis(2);
+/// The executor, until it has ended. It is the thread's; a caller may use it while the thread waits.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<Mutex<Option<Executor>>>);
 
-/// How often to look whether the log has been synced, when something waits for it.
-const LOG_POLL: Duration = Duration::from_millis(1);
+impl Shared {
+    pub fn new(executor: Executor) -> Self {
+        Self(Arc::new(Mutex::new(Some(executor))))
+    }
 
-/// How long apply pauses for the log when a durable commit is overdue by as much as its own limit.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
+    fn lock(&self) -> MutexGuard<'_, Option<Executor>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// How far a sleep of the thread goes when there is nothing to do.
-const IDLE: Duration = Duration::from_secs(3600);
-
-/// What was applied since the last durable commit.
-#[derive(Debug, Default)]
-struct Undurable {
-    entries: u64,
-    bytes: u64,
-    since: Ticks,
+    /// `None` while the thread is at work.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, Option<Executor>>> {
+        self.0.try_lock().ok()
+    }
 }
 
-impl Undurable {
-    fn add(&mut self, entries: u64, bytes: u64, now: Ticks) {
-        if self.entries == 0 {
-            self.since = now;
-        }
-        self.entries += entries;
-        self.bytes += bytes;
-    }
-
-    /// True if a durable commit is due; with a `factor` above one, if it is overdue by that much.
-    fn is_due(&self, settings: &Settings, factor: u64, now: Ticks) -> bool {
-        self.entries >= settings.durable_entries * factor
-            || self.bytes >= settings.durable_bytes * factor
-            || (factor == 1 && self.entries > 0 && now.since(self.since) >= settings.durable_interval)
-    }
+/// Ends the executor if it failed.
+pub(super) fn unless_fatal<R>(slot: &mut Option<Executor>, result: Result<R, Fatal>) -> Option<R> {
+    result.map_err(|fatal| slot.take().map(|executor| executor.fail(fatal))).ok()
 }
 
 pub(super) struct Thread {
-    applier: Applier,
-    settings: Settings,
-    log_synced: Arc<AtomicU64>,
-    waiters: Arc<Waiters>,
-    metrics: Metrics,
-    on_fatal: Option<Box<dyn FnOnce(Fatal) + Send>>,
-    clock: Arc<dyn Clock>,
-    threads: Threads,
+    executor: Shared,
     queue: mpsc::UnboundedReceiver<Queued>,
-    shown: Shown,
-    undurable: Undurable,
-    when_durable: Vec<WhenDurable>,
-    /// Rows of the next slice, fewer than the setting if the last ones took too long.
-    slice_rows: usize,
-    pace: Pace,
-}
-
-/// Whether the thread goes on.
-#[derive(PartialEq, Eq)]
-enum Next {
-    Job,
-    End,
 }
 
 impl Thread {
-    pub fn new(start: Start, queue: mpsc::UnboundedReceiver<Queued>, shown: Shown) -> Self {
-        let Start { mut applier, settings, log_synced, waiters, metrics, on_fatal, clock, threads } = start;
-        metrics.set_applied(applier.applied().index);
-        applier.warn_after(settings.warn_after);
-        let (undurable, when_durable, slice_rows) = (Undurable::default(), Vec::new(), settings.slice_rows);
-        let pace = Pace::new(settings.slice_rows, settings.compaction_rest);
-        Self {
-            applier,
-            settings,
-            log_synced,
-            waiters,
-            metrics,
-            on_fatal: Some(on_fatal),
-            clock,
-            threads,
-            queue,
-            shown,
-            undurable,
-            when_durable,
-            slice_rows,
-            pace,
-        }
+    pub fn new(executor: Shared, queue: mpsc::UnboundedReceiver<Queued>) -> Self {
+        Self { executor, queue }
     }
 
     pub fn run(mut self) {
@@ -113,7 +48,8 @@ impl Thread {
         loop {
             let mut received = self.queue.poll_recv(&mut context);
             if received.is_pending() {
-                std::thread::park_timeout(self.pause());
+                let Some(pause) = self.executor.lock().as_ref().map(Executor::pause) else { return };
+                std::thread::park_timeout(pause);
                 // Either way there may be something to do.
                 received = self.queue.poll_recv(&mut context);
             }
@@ -126,7 +62,8 @@ impl Thread {
     /// As [`Self::run`], as a task.
     pub async fn run_on_runtime(mut self, pace: Arc<dyn threads::Pace>) {
         loop {
-            let received = tokio::time::timeout(self.pause(), self.queue.recv()).await;
+            let Some(pause) = self.executor.lock().as_ref().map(Executor::pause) else { return };
+            let received = tokio::time::timeout(pause, self.queue.recv()).await;
             pace.wait(Work::Apply).await;
             if self.step(received.map_or(Poll::Pending, Poll::Ready)) == Next::End {
                 return;
@@ -134,180 +71,20 @@ impl Thread {
         }
     }
 
-    /// Does a job if one was received, and then what may be due. `None`: there will be none any more.
+    /// `Poll::Ready(None)`: there will be no job any more.
     fn step(&mut self, received: Poll<Option<Queued>>) -> Next {
-        self.try_step(received).unwrap_or_else(|fatal| {
-            tracing::error!(error = &fatal as &dyn std::error::Error, "apply stopped");
-            if let Some(on_fatal) = self.on_fatal.take() {
-                on_fatal(fatal);
-            }
-            Next::End
-        })
-    }
-
-    fn try_step(&mut self, received: Poll<Option<Queued>>) -> Result<Next, Fatal> {
-        match received {
-            Poll::Ready(Some((job, _permit))) => {
-                if self.run_job(job)? == Next::End {
-                    return Ok(Next::End);
-                }
-            }
-            Poll::Pending => {}
-            Poll::Ready(None) => {
-                self.commit_at_end()?;
-                return Ok(Next::End);
-            }
-        }
-        self.compact_a_slice()?;
-        if self.wants_durable() && self.log_has(self.applier.applied().index) {
-            self.commit_durably()?;
-        }
-        Ok(Next::Job)
-    }
-
-    /// How long to wait for a job before there is something else to do.
-    fn pause(&self) -> Duration {
-        let until_durable = if self.wants_durable() {
-            LOG_POLL
-        } else if self.undurable.entries > 0 {
-            self.settings.durable_interval.saturating_sub(self.clock.now().since(self.undurable.since))
-        } else {
-            IDLE
+        let mut slot = self.executor.lock();
+        let Some(executor) = slot.as_mut() else { return Next::End };
+        // The job's room in the queue is free only when it is done.
+        let (result, _permit) = match received {
+            Poll::Ready(Some((job, permit))) => (executor.step(Some(job)), Some(permit)),
+            Poll::Pending => (executor.step(None), None),
+            Poll::Ready(None) => (executor.commit_at_end().map(|()| Next::End), None),
         };
-        if self.applier.is_compacting() { until_durable.min(self.pace.wait(self.clock.now())) } else { until_durable }
-    }
-
-    fn run_job(&mut self, job: Job) -> Result<Next, Fatal> {
-        match job {
-            Job::Apply { batch, reply } => {
-                let outcome = self.apply(batch)?;
-                answer(reply, outcome);
-            }
-            Job::Install { storage, reply } => {
-                let position = self.applier.install(storage)?;
-                self.publish(position);
-                self.now_durable(position)?;
-                answer(reply, position);
-            }
-            Job::WhenDurable(WhenDurable::Snapshot(reply)) if defect::on(Defect::PurgedBeforeDurable) => {
-                answer(reply, self.applier.snapshot()?);
-            }
-            Job::WhenDurable(waiting) => self.when_durable.push(waiting),
-            Job::Close { reply } => {
-                self.commit_at_end()?;
-                answer(reply, ());
-                return Ok(Next::End);
-            }
+        let next = unless_fatal(&mut slot, result).unwrap_or(Next::End);
+        if next == Next::End {
+            *slot = None;
         }
-        Ok(Next::Job)
+        next
     }
-
-    fn apply(&mut self, batch: Vec<Committed>) -> Result<Outcome, Fatal> {
-        // An empty batch brings the state nowhere, but not back either.
-        let last_index = batch.last().map_or(self.applier.applied().index, |entry| entry.position.index);
-        if self.undurable.is_due(&self.settings, 2, self.clock.now()) {
-            self.wait_for_log(last_index);
-        }
-        let bytes = batch.iter().map(|entry| entry.payload.len_bytes() as u64).sum();
-        self.undurable.add(batch.len() as u64, bytes, self.clock.now());
-        let is_durable = self.wants_durable() && self.log_has(last_index);
-        let durability = if is_durable { Durability::Durable } else { Durability::Volatile };
-
-        let start = Instant::now();
-        let (applier, waiters) = (&mut self.applier, &self.waiters);
-        let mut outcome = applier.apply_batch(batch, &|request_id| waiters.is_waiting(request_id), durability)?;
-        let took = start.elapsed();
-        self.metrics.observe(&std::mem::take(&mut outcome.commands), took);
-        self.metrics.count_slow(outcome.slow);
-        self.publish(outcome.applied);
-        if is_durable {
-            self.now_durable(outcome.applied)?;
-        }
-        Ok(outcome)
-    }
-
-    /// Lets those go on who wait for this entry. Its rows are published already.
-    fn publish(&self, applied: LogPosition) {
-        self.metrics.set_applied(applied.index);
-        self.shown.applied.send_replace(applied.index);
-        self.publish_compacted();
-    }
-
-    fn publish_compacted(&self) {
-        let finished = self.applier.compacted();
-        self.shown.compacted.send_if_modified(|compacted| std::mem::replace(compacted, finished) != finished);
-    }
-
-    fn wants_durable(&self) -> bool {
-        !self.when_durable.is_empty() || self.undurable.is_due(&self.settings, 1, self.clock.now())
-    }
-
-    fn log_has(&self, index: u64) -> bool {
-        self.log_synced.load(Ordering::Acquire) >= index
-    }
-
-    /// Waits until the log has synced `index`, but not for ever. True if it has.
-    fn wait_for_log(&self, index: u64) -> bool {
-        let start = self.clock.now();
-        while !self.log_has(index) {
-            // The runtime's thread must not wait: the log is written on it too.
-            let waits = matches!(self.threads, Threads::Own);
-            if !waits || self.clock.now().since(start) >= LOG_PATIENCE {
-                return false;
-            }
-            std::thread::sleep(LOG_POLL);
-        }
-        true
-    }
-
-    fn commit_durably(&mut self) -> Result<(), Fatal> {
-        if self.undurable.entries > 0 {
-            self.applier.commit_durably()?;
-        }
-        self.now_durable(self.applier.applied())
-    }
-
-    fn commit_at_end(&mut self) -> Result<(), Fatal> {
-        if self.wait_for_log(self.applier.applied().index) {
-            self.commit_durably()?;
-        }
-        Ok(())
-    }
-
-    fn now_durable(&mut self, position: LogPosition) -> Result<(), Fatal> {
-        self.undurable = Undurable::default();
-        self.shown.durable.store(position.index, Ordering::Release);
-        for waiting in self.when_durable.drain(..) {
-            match waiting {
-                WhenDurable::Answer(reply) => answer(reply, position),
-                WhenDurable::Snapshot(reply) => answer(reply, self.applier.snapshot()?),
-            }
-        }
-        Ok(())
-    }
-
-    fn compact_a_slice(&mut self) -> Result<(), Fatal> {
-        if !self.applier.is_compacting() || !self.pace.wait(self.clock.now()).is_zero() {
-            return Ok(());
-        }
-        let start = self.clock.now();
-        let rows = self.pace.slice(self.slice_rows);
-        self.applier.compaction_slice(rows)?;
-        let end = self.clock.now();
-        self.pace.did(rows, end);
-        // A replay would remove the rows again, but only a durable commit lets the file reuse their space.
-        self.undurable.add(rows as u64, 0, end);
-        self.slice_rows = if end.since(start) > SLICE_TIME {
-            (self.slice_rows / 2).max(1)
-        } else {
-            (self.slice_rows * 2).min(self.settings.slice_rows)
-        };
-        self.publish_compacted();
-        Ok(())
-    }
-}
-
-/// The caller may have given up, which changes nothing here.
-fn answer<R>(reply: oneshot::Sender<R>, value: R) {
-    drop(reply.send(value));
 }

@@ -1,12 +1,14 @@
-//! The handle of the apply thread. Callers hand over whole batches and wait for one answer each (D16).
+//! The handle of the apply thread. Callers hand over whole batches and wait for one answer each (D16). A few puts they
+//! apply themselves while the thread has nothing to do.
 
 use super::applier::WARN_AFTER;
+use super::executor::Executor;
 use super::metrics::Metrics;
-use super::thread::Thread;
+use super::thread::{Shared, Thread, unless_fatal};
 use super::{Applier, Committed, Fatal, Outcome, StateSnapshot, Waiters};
 use crate::clock::Clock;
 use crate::storage::Storage;
-use crate::threads::Threads;
+use crate::threads::{Threads, Work};
 use crate::types::LogPosition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +47,17 @@ impl Default for Settings {
     }
 }
 
+/// Up to so many puts of together so many bytes are applied by the caller, if the thread waits: to wake it, and to be
+/// woken by it, costs as much as applying them.
+const SMALL_BATCH: (usize, usize) = (4, 16 * 1024);
+
+fn is_small(batch: &[Committed]) -> bool {
+    let (max_entries, max_bytes) = SMALL_BATCH;
+    batch.len() <= max_entries
+        && batch.iter().all(|entry| entry.payload.is_put())
+        && batch.iter().map(|entry| entry.payload.len_bytes()).sum::<usize>() <= max_bytes
+}
+
 /// The thread has stopped: after a close or a fatal error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("apply has stopped")]
@@ -69,14 +82,23 @@ pub(super) enum WhenDurable {
 }
 
 /// A handle of the apply thread. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Worker {
     /// Not a channel of std: that wakes the thread under a lock which the thread then needs, and on a busy core waits for.
     jobs: mpsc::UnboundedSender<Queued>,
     room: Arc<Semaphore>,
+    max_jobs: usize,
+    executor: Shared,
+    threads: Threads,
     durable_applied: Arc<AtomicU64>,
     applied: watch::Receiver<u64>,
     compacted: watch::Receiver<i64>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("applied", &self.applied_index()).finish_non_exhaustive()
+    }
 }
 
 /// What the thread is given at its start.
@@ -117,9 +139,10 @@ impl Worker {
         let (compacted_sender, compacted) = watch::channel(start.applier.compacted());
         let durable_applied = Arc::new(AtomicU64::new(position.index));
         let shown = Shown { applied: applied_sender, compacted: compacted_sender, durable: durable_applied.clone() };
-        threads.start("apply", Thread::new(start, queue, shown), Thread::run, Thread::run_on_runtime)?;
-        let room = Arc::new(Semaphore::new(settings.max_jobs));
-        Ok(Worker { jobs, room, durable_applied, applied, compacted })
+        let executor = Shared::new(Executor::new(start, shown));
+        threads.start("apply", Thread::new(executor.clone(), queue), Thread::run, Thread::run_on_runtime)?;
+        let (max_jobs, room) = (settings.max_jobs, Arc::new(Semaphore::new(settings.max_jobs)));
+        Ok(Worker { jobs, room, max_jobs, executor, threads, durable_applied, applied, compacted })
     }
 
     async fn send(&self, job: Job) -> Result<(), Stopped> {
@@ -135,6 +158,17 @@ impl Worker {
 
     /// Applies committed entries, which continue those applied before. When it returns they are visible to readers.
     pub async fn apply(&self, batch: Vec<Committed>) -> Result<Outcome, Stopped> {
+        if is_small(&batch) && self.room.available_permits() == self.max_jobs {
+            if let Threads::OnRuntime(pace) = &self.threads {
+                pace.wait(Work::Apply).await;
+            }
+            if let Some(mut slot) = self.executor.try_lock()
+                && let Some(executor) = slot.as_mut().filter(|executor| executor.is_idle())
+            {
+                let applied = executor.apply(batch, false);
+                return unless_fatal(&mut slot, applied).ok_or(Stopped);
+            }
+        }
         self.call(|reply| Job::Apply { batch, reply }).await
     }
 

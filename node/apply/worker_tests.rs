@@ -5,7 +5,7 @@ use super::worker::{Settings, Start, Stopped, Worker};
 use super::{Committed, Fatal, Metrics, Payload, Reply, Waiters};
 use crate::clock::SystemClock;
 use crate::storage::memory::MemoryFile;
-use crate::threads::Threads;
+use crate::threads::{AtOnce, Threads};
 use crate::types::LogPosition;
 use futures_util::FutureExt;
 use keelstone_proto::etcdserverpb as pb;
@@ -26,6 +26,10 @@ struct Running {
 
 impl Running {
     fn start(settings: Settings) -> Self {
+        Self::start_on(settings, Threads::Own)
+    }
+
+    fn start_on(settings: Settings, threads: Threads) -> Self {
         let file = MemoryFile::new();
         let (log_synced, waiters) = (Arc::new(AtomicU64::new(0)), Arc::new(Waiters::default()));
         let (failed, fatal) = oneshot::channel();
@@ -37,7 +41,7 @@ impl Running {
             metrics: Metrics::register(&prometheus::Registry::new()).expect("fresh registry"),
             on_fatal: Box::new(move |fatal| failed.send(fatal).expect("the test listens")),
             clock: Arc::new(SystemClock::new()),
-            threads: Threads::Own,
+            threads,
         })
         .expect("a thread can be started");
         Self { worker, file, log_synced, waiters, fatal }
@@ -132,6 +136,67 @@ async fn a_quiet_node_becomes_durable_by_itself() {
     node.worker.apply(entries(1..=3)).await.expect("runs");
     node.until("a durable commit by time", |node| node.worker.durable_applied() == 3).await;
     assert_eq!(node.after_crash(), 3);
+}
+
+/// Whether the caller applies the batch itself. Under threads that are tasks, so that none does anything meanwhile.
+async fn applied_by_the_caller(node: &Running, batch: Vec<Committed>) -> Result<bool, Stopped> {
+    let last = batch.last().expect("not empty").position.index;
+    let mut applied = std::pin::pin!(node.worker.apply(batch));
+    // Once for the pace.
+    let at_once = applied.as_mut().now_or_never().or_else(|| applied.as_mut().now_or_never());
+    let by_the_caller = at_once.is_some();
+    let outcome = match at_once {
+        Some(outcome) => outcome?,
+        None => applied.await?,
+    };
+    assert_eq!((outcome.applied.index, node.worker.applied_index()), (last, last));
+    Ok(by_the_caller)
+}
+
+#[tokio::test]
+async fn puts_are_applied_by_the_caller_and_become_durable_like_the_rest() {
+    let settings = Settings { durable_entries: 4, durable_interval: Duration::from_millis(50), ..Settings::default() };
+    let node = Running::start_on(settings, Threads::OnRuntime(Arc::new(AtOnce)));
+    node.sync_log(u64::MAX);
+    // The thread must know that there is something to make durable.
+    assert_eq!(applied_by_the_caller(&node, entries(1..=1)).await, Ok(false));
+    assert_eq!(applied_by_the_caller(&node, entries(2..=2)).await, Ok(true));
+    node.until("a durable commit by time", |node| node.worker.durable_applied() == 2).await;
+    assert_eq!(node.after_crash(), 2);
+    assert_eq!(applied_by_the_caller(&node, entries(3..=3)).await, Ok(false));
+    assert_eq!(applied_by_the_caller(&node, entries(4..=6)).await, Ok(true));
+    // One is due.
+    assert_eq!(applied_by_the_caller(&node, entries(7..=7)).await, Ok(false));
+    assert_eq!((node.worker.durable_applied(), node.after_crash()), (7, 7));
+}
+
+#[tokio::test]
+async fn only_a_few_small_puts_are_applied_by_the_caller() {
+    let node = Running::start_on(Settings::default(), Threads::OnRuntime(Arc::new(AtOnce)));
+    let one =
+        |index, request| vec![Committed { position: LogPosition { term: 1, index }, payload: normal(index, request) }];
+    let large = pb::InternalRaftRequest { put: Some(put("key", &"x".repeat(20_000))), ..Default::default() };
+    for (batch, by_the_caller) in [
+        (entries(1..=1), false),
+        (entries(2..=5), true),
+        (entries(6..=10), false),
+        (one(11, large), false),
+        (entries(12..=12), true),
+        (one(13, compaction(1)), false),
+    ] {
+        let last = batch.last().map(|entry| entry.position.index);
+        assert_eq!(applied_by_the_caller(&node, batch).await, Ok(by_the_caller), "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_caller_cannot_apply_stops_the_thread() {
+    let node = Running::start_on(Settings::default(), Threads::OnRuntime(Arc::new(AtOnce)));
+    node.worker.apply(entries(1..=1)).await.expect("runs");
+    assert_eq!(applied_by_the_caller(&node, entries(7..=7)).await, Err(Stopped));
+    assert!(matches!(node.fatal.await, Ok(Fatal::Gap { applied: 1, index: 7 })));
+    assert_eq!(node.worker.commit_durably().await, Err(Stopped));
+    assert!(node.worker.wait_compacted(9).await.is_err());
 }
 
 #[tokio::test]

@@ -491,11 +491,8 @@ impl RunningConsensus {
 
     /// Resolves when the core has ended by itself: an error of the disk, which ends the process (DESIGN D9).
     pub async fn ended(&self) {
-        let mut metrics = self.consensus.inner.raft.metrics();
-        loop {
-            if metrics.borrow_watched().running_state.is_err() || metrics.changed().await.is_err() {
-                return;
-            }
-        }
+        let (raft, mut server) = (&self.consensus.inner.raft, self.consensus.inner.raft.server_metrics());
+        // Its other metrics change with every entry. With the core goes the sender of these, so that nothing is missed.
+        while raft.metrics().borrow_watched().running_state.is_ok() && server.changed().await.is_ok() {}
     }
 }
