@@ -54,6 +54,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// Whole seconds since 1970.
+pub fn unix_secs(time: SystemTime) -> i64 {
+    i64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+}
+
 /// As the log writes it, `2006-01-02T15:04:05.000000Z`: always UTC, where etcd takes the machine's zone. (Reading that zone needs
 /// unsafe code or one more dependency; servers run in UTC.)
 pub fn timestamp(time: SystemTime) -> String {

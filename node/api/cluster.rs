@@ -2,7 +2,8 @@
 
 use super::node::Node;
 use super::status::ApiError;
-use crate::cluster::Member;
+use crate::cluster::{Member, MemberChange, PeerUrls, member_id};
+use crate::types::MemberId;
 use keelstone_proto::etcdserverpb as pb;
 use keelstone_proto::etcdserverpb::cluster_server::Cluster;
 use std::sync::Arc;
@@ -17,10 +18,10 @@ impl ClusterService {
     pub fn new(node: Arc<Node>) -> Self {
         Self { node }
     }
-}
 
-fn not_built<T>() -> Result<Response<T>, Status> {
-    Err(ApiError::NotBuilt("changing the members").into())
+    async fn change(&self, change: MemberChange) -> Result<Vec<pb::Member>, ApiError> {
+        Ok(self.node.consensus.change_members(change).await?.iter().map(to_proto).collect())
+    }
 }
 
 fn to_proto(member: &Member) -> pb::Member {
@@ -48,29 +49,40 @@ impl Cluster for ClusterService {
 
     async fn member_add(
         &self,
-        _request: Request<pb::MemberAddRequest>,
+        request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
-        not_built()
+        let pb::MemberAddRequest { peer_urls, is_learner } = request.into_inner();
+        let peer_urls = PeerUrls::parse(&peer_urls).map_err(|_| ApiError::MemberBadUrls)?;
+        let id = member_id(&peer_urls, "", Some(self.node.consensus.unix_secs()));
+        let added = Member { is_learner, ..Member::new(id, peer_urls) };
+        let members = self.change(MemberChange::Add(added.clone())).await?;
+        let (header, member) = (Some(self.node.answerer().header()), Some(to_proto(&added)));
+        Ok(Response::new(pb::MemberAddResponse { header, member, members }))
     }
 
     async fn member_remove(
         &self,
-        _request: Request<pb::MemberRemoveRequest>,
+        request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        not_built()
+        let members = self.change(MemberChange::Remove(MemberId(request.get_ref().id))).await?;
+        Ok(Response::new(pb::MemberRemoveResponse { header: Some(self.node.answerer().header()), members }))
     }
 
+    /// etcd takes the URLs as they are.
     async fn member_update(
         &self,
-        _request: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        not_built()
+        let pb::MemberUpdateRequest { id, peer_urls } = request.into_inner();
+        let members = self.change(MemberChange::Update { id: MemberId(id), peer_urls }).await?;
+        Ok(Response::new(pb::MemberUpdateResponse { header: Some(self.node.answerer().header()), members }))
     }
 
     async fn member_promote(
         &self,
-        _request: Request<pb::MemberPromoteRequest>,
+        request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
-        not_built()
+        let members = self.change(MemberChange::Promote(MemberId(request.get_ref().id))).await?;
+        Ok(Response::new(pb::MemberPromoteResponse { header: Some(self.node.answerer().header()), members }))
     }
 }

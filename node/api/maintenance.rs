@@ -3,6 +3,7 @@
 use super::node::Node;
 use super::status::ApiError;
 use crate::apply::Reply;
+use crate::types::MemberId;
 use futures_util::stream::BoxStream;
 use keelstone_proto::etcdserverpb as pb;
 use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -58,7 +59,7 @@ impl Maintenance for MaintenanceService {
             raft_applied_index: raft.applied,
             errors,
             db_size_in_use: stats.in_use_bytes,
-            is_learner: raft.is_learner,
+            is_learner: self.node.is_learner(),
             storage_version: self.node.versions().storage.unwrap_or_default(),
             db_size_quota: self.node.settings.quota_bytes,
             downgrade_info: Some(pb::DowngradeInfo {
@@ -116,9 +117,12 @@ impl Maintenance for MaintenanceService {
 
     async fn move_leader(
         &self,
-        _request: Request<pb::MoveLeaderRequest>,
+        request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        Err(ApiError::NotBuilt("moving the leader").into())
+        let target = MemberId(request.get_ref().target_id);
+        self.node.consensus.move_leader(target).await.map_err(ApiError::from)?;
+        // etcd's answer has no header.
+        Ok(Response::new(pb::MoveLeaderResponse { header: None }))
     }
 
     async fn downgrade(

@@ -5,7 +5,7 @@ use crate::admission::AdmissionError;
 use crate::apply::{self, ApplyError};
 use crate::cluster::MemberChangeError;
 use crate::lease::LeaseError;
-use crate::raft::RequestError;
+use crate::raft::{ChangeError, ChangeRefused, RequestError, TransferError};
 use tonic::{Code, Status};
 
 /// Declares [`ApiError`], its rows, and the list of them that the golden test walks.
@@ -219,6 +219,31 @@ impl From<RequestError> for ApiError {
             RequestError::RequestTooLarge => ApiError::RequestTooLarge,
             RequestError::Stopped => ApiError::Stopped,
             RequestError::Refused(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Request(error) => error.into(),
+            ChangeError::Refused(ChangeRefused::Table(error)) => error.into(),
+            ChangeError::Refused(ChangeRefused::NotEnoughStarted) => ApiError::MemberNotEnoughStarted,
+            ChangeError::Refused(ChangeRefused::Unhealthy) => ApiError::Unhealthy,
+            ChangeError::Refused(ChangeRefused::LearnerNotReady) => ApiError::LearnerNotReady,
+        }
+    }
+}
+
+impl From<TransferError> for ApiError {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::NotLeader => ApiError::NotLeader,
+            TransferError::BadTarget => ApiError::BadLeaderTransferee,
+            // etcd has no code for it.
+            TransferError::NoTarget | TransferError::Timeout => {
+                ApiError::Raw("etcdserver: request timed out, leader transfer took too long".to_owned())
+            }
         }
     }
 }

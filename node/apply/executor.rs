@@ -127,9 +127,12 @@ impl Executor {
 
     /// True if a batch may be applied in between: when the thread waits, and nothing that takes long could come with it.
     /// The first batch after a durable commit is never one, since the thread must learn that there is something to make
-    /// durable.
-    pub fn is_idle(&self) -> bool {
-        self.undurable.entries > 0 && !self.wants_durable() && !self.applier.is_compacting()
+    /// durable; nor is one after which a commit is due.
+    pub fn may_take(&self, batch: &[Committed]) -> bool {
+        let entries = self.undurable.entries + batch.len() as u64;
+        let bytes = self.undurable.bytes + len_bytes(batch);
+        let has_room = entries < self.settings.durable_entries && bytes < self.settings.durable_bytes;
+        self.undurable.entries > 0 && has_room && !self.wants_durable() && !self.applier.is_compacting()
     }
 
     /// How long to wait for a job before there is something else to do.
@@ -176,8 +179,7 @@ impl Executor {
         if self.undurable.is_due(&self.settings, 2, self.clock.now()) {
             self.wait_for_log(last_index);
         }
-        let bytes = batch.iter().map(|entry| entry.payload.len_bytes() as u64).sum();
-        self.undurable.add(batch.len() as u64, bytes, self.clock.now());
+        self.undurable.add(batch.len() as u64, len_bytes(&batch), self.clock.now());
         let is_durable = may_sync && self.wants_durable() && self.log_has(last_index);
         let durability = if is_durable { Durability::Durable } else { Durability::Volatile };
 
@@ -273,6 +275,11 @@ impl Executor {
         self.publish_compacted();
         Ok(())
     }
+}
+
+/// How much log it took.
+pub(super) fn len_bytes(batch: &[Committed]) -> u64 {
+    batch.iter().map(|entry| entry.payload.len_bytes() as u64).sum()
 }
 
 /// The caller may have given up, which changes nothing here.

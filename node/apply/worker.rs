@@ -2,7 +2,7 @@
 //! apply themselves while the thread has nothing to do.
 
 use super::applier::WARN_AFTER;
-use super::executor::Executor;
+use super::executor::{Executor, len_bytes};
 use super::metrics::Metrics;
 use super::thread::{Shared, Thread, unless_fatal};
 use super::{Applier, Committed, Fatal, Outcome, StateSnapshot, Waiters};
@@ -49,13 +49,11 @@ impl Default for Settings {
 
 /// Up to so many puts of together so many bytes are applied by the caller, if the thread waits: to wake it, and to be
 /// woken by it, costs as much as applying them.
-const SMALL_BATCH: (usize, usize) = (4, 16 * 1024);
+const SMALL_BATCH: (usize, u64) = (4, 16 * 1024);
 
 fn is_small(batch: &[Committed]) -> bool {
     let (max_entries, max_bytes) = SMALL_BATCH;
-    batch.len() <= max_entries
-        && batch.iter().all(|entry| entry.payload.is_put())
-        && batch.iter().map(|entry| entry.payload.len_bytes()).sum::<usize>() <= max_bytes
+    batch.len() <= max_entries && batch.iter().all(|entry| entry.payload.is_put()) && len_bytes(batch) <= max_bytes
 }
 
 /// The thread has stopped: after a close or a fatal error.
@@ -163,7 +161,7 @@ impl Worker {
                 pace.wait(Work::Apply).await;
             }
             if let Some(mut slot) = self.executor.try_lock()
-                && let Some(executor) = slot.as_mut().filter(|executor| executor.is_idle())
+                && let Some(executor) = slot.as_mut().filter(|executor| executor.may_take(&batch))
             {
                 let applied = executor.apply(batch, false);
                 return unless_fatal(&mut slot, applied).ok_or(Stopped);

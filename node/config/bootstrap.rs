@@ -117,8 +117,11 @@ fn check_advertised(
     Err(BootstrapError::NotInCluster { missing: not_in_cluster, advertised: advertised_as_members })
 }
 
-/// Compares two lists of URLs, by text and then by address; the error is etcd's reason.
-fn same_urls(a: &[Url], b: &[Url], resolve: &dyn Fn(&Url) -> Result<Url, String>) -> Result<(), String> {
+/// Compares two sorted lists of URLs, by text and then by address.
+///
+/// # Errors
+/// Why they differ, in etcd's words.
+pub fn same_urls(a: &[Url], b: &[Url], resolve: &dyn Fn(&Url) -> Result<Url, String>) -> Result<(), String> {
     if a.len() != b.len() {
         return Err(format!("len({}) != len({})", quote_list(a), quote_list(b)));
     }

@@ -194,7 +194,9 @@ fn raft(values: &Values, notices: &mut Vec<Notice>) -> Raft {
         pre_vote: values.bool("pre-vote"),
         snapshot_count,
         snapshot_catchup_entries,
-        max_learners: values.int("max-learners"),
+        max_learners: usize::try_from(values.int("max-learners")).unwrap_or(0),
+        strict_reconfig_check: values.bool("strict-reconfig-check"),
+        auto_promote_learners: values.bool("auto-promote-learners"),
     }
 }
 

@@ -384,9 +384,9 @@ mod tests {
         assert!(checked(&["--quota-backend-bytes=2147483648"]).is_ok());
         assert!(checked(&["--grpc-keepalive-min-time=0"]).is_ok());
         assert_eq!(
-            checked(&["--max-learners=2"]).unwrap_err(),
-            "--max-learners is not built yet in Keelstone: it belongs to membership changes. \
-             Leave it at its default (1)"
+            checked(&["--force-new-cluster"]).unwrap_err(),
+            "--force-new-cluster is not built yet in Keelstone: it belongs to recovery into a new cluster. \
+             Leave it at its default (false)"
         );
         assert!(checked(&["--feature-gates=FastLeaseKeepAlive=false,InitialCorruptCheck=false"]).is_ok());
     }

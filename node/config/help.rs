@@ -21,7 +21,7 @@ pub const USAGE: &str = "Usage:
     Durations in the file are integers, in nanoseconds (600000000000 is 10m).
 ";
 
-const SECTIONS: [(Section, &str); 9] = [
+const SECTIONS: [(Section, &str); 10] = [
     (Section::Member, "Member"),
     (Section::Clustering, "Clustering"),
     (Section::Security, "Security"),
@@ -31,6 +31,7 @@ const SECTIONS: [(Section, &str); 9] = [
     (Section::Tracing, "Distributed tracing"),
     (Section::Features, "Features"),
     (Section::Unsafe, "Unsafe"),
+    (Section::Ours, "Keelstone"),
 ];
 
 /// All flags with their defaults, by section.

@@ -22,7 +22,7 @@ pub mod url;
 pub mod value;
 pub mod values;
 
-pub use bootstrap::{Bootstrap, BootstrapError, ClusterState};
+pub use bootstrap::{Bootstrap, BootstrapError, ClusterState, same_urls};
 pub use gates::{FeatureGates, Gate};
 pub use notice::Notice;
 pub use settings::{

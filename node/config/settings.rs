@@ -73,7 +73,11 @@ pub struct Raft {
     /// At least 5 s, as in etcd.
     pub peer_read_timeout: Duration,
     pub peer_write_timeout: Duration,
-    pub max_learners: i64,
+    pub max_learners: usize,
+    /// Refuse changes of the members that could cost the quorum.
+    pub strict_reconfig_check: bool,
+    /// Promote learners that have caught up without being asked.
+    pub auto_promote_learners: bool,
 }
 
 impl Raft {

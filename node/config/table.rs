@@ -4,7 +4,9 @@
 
 use super::kind::{Kind, Value};
 use Place::{At, Config, Json, Nowhere};
-use Section::{Auth, Clustering, Features, FileOnly, Logging, Member, Observing, Older, Security, Tracing, Unsafe};
+use Section::{
+    Auth, Clustering, Features, FileOnly, Logging, Member, Observing, Older, Ours, Security, Tracing, Unsafe,
+};
 use State::{Alias, Built, Ignored, Later, NoEffect, SetsGate};
 
 /// One row of the table.
@@ -62,6 +64,8 @@ pub enum Section {
     Tracing,
     Features,
     Unsafe,
+    /// What etcd does not have.
+    Ours,
     /// Names of older releases, and what etcd ignores.
     Older,
     /// Not a flag: settings that only the file has.
@@ -228,7 +232,7 @@ pub const FLAGS: &[Flag] = &[
         "DNS domain whose SRV records name the members."),
     flag("discovery-srv-name", Kind::Text, "", Config, Clustering, Later("discovery"),
         "Suffix of the SRV service name."),
-    flag("strict-reconfig-check", Kind::Bool, "true", Config, Clustering, Later("membership changes"),
+    flag("strict-reconfig-check", Kind::Bool, "true", Config, Clustering, Built,
         "Refuse membership changes that would lose the quorum."),
     flag("pre-vote", Kind::Bool, "true", Config, Clustering, Built,
         "Ask for votes before standing for election, so that a member that was cut off disturbs nobody."),
@@ -340,7 +344,7 @@ pub const FLAGS: &[Flag] = &[
         "Time between progress notices to idle watchers; 0 means 10m, the least is 100ms."),
     flag("bootstrap-defrag-threshold-megabytes", UINT, "0", Config, Features, Later("defragmentation at start"),
         "Defragment at start if that frees so many megabytes; 0 for never."),
-    flag("max-learners", INT, "1", Config, Features, Later("membership changes"),
+    flag("max-learners", INT, "1", Config, Features, Built,
         "Most learners in the cluster."),
     flag("downgrade-check-time", Kind::Duration, "5s", Config, Features, Later("downgrade of the cluster version"),
         "Time between looks at a running downgrade."),
@@ -348,6 +352,8 @@ pub const FLAGS: &[Flag] = &[
         "Drop all other members and start alone. Loses what only they had."),
     flag("unsafe-no-fsync", Kind::Bool, "false", Config, Unsafe, Later("running without fsync"),
         "Never wait for the disk. Loses acknowledged writes on a crash."),
+    flag("auto-promote-learners", Kind::Bool, "false", Config, Ours, Built,
+        "Promote a learner as soon as it has caught up with the leader. To be set on every member, for any may lead."),
     flag("version", Kind::Bool, "false", Nowhere, Older, Built, ""),
 
     flag("client-transport-security.allowed-cn", Kind::Words, "", At(&["client-transport-security", "allowed-cn"]), FileOnly, Later("TLS"), ""),

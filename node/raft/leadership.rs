@@ -62,6 +62,10 @@ impl Leadership {
         if metrics.state != ServerState::Leader || metrics.current_term == self.given_away.load(Ordering::Relaxed) {
             return false;
         }
+        // One that has removed itself gives way as soon as others know.
+        if !metrics.membership_config.membership().voter_ids().any(|id| id == self.member.0) {
+            return false;
+        }
         // Alone it is a quorum, and nobody's answer is recorded.
         let mut others = metrics.membership_config.membership().voter_ids().filter(|id| *id != self.member.0);
         if others.next().is_none() {

@@ -5,11 +5,13 @@
 //! ([`leadership`]). Refuses to know what a request means: that is `apply`'s.
 
 mod bootstrap;
+mod catching_up;
 mod config;
 mod consensus;
 mod leadership;
 mod lease;
 mod log_store;
+mod membership;
 mod network;
 mod propose;
 mod read_index;
@@ -26,8 +28,10 @@ mod suite_tests;
 pub use bootstrap::bootstrap_log;
 pub use consensus::{Consensus, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
 pub use lease::LeaseAnswer;
-pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing};
+pub use membership::{ChangeError, ChangeRefused, ChangeRules};
+pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing, WAS_REMOVED, ask_members};
 pub use snapshot::conf_state;
 pub use state_files::{OnFatal, RECEIVED, StateFileError, StateFiles};
 pub use state_machine::OnApplied;
+pub use transfer::TransferError;
 pub use types::DecodeError;

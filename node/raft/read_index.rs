@@ -113,7 +113,8 @@ async fn ask_leader(consensus: &Consensus) -> Option<u64> {
     let mut client = consensus.peer_client(leader, Purpose::Forward).ok()?;
     let mut request = Request::new(internal::ReadIndexRequest {});
     request.set_timeout(attempt(consensus));
-    Some(client.read_index(request).await.ok()?.into_inner().index)
+    let answer = client.read_index(request).await.inspect_err(|status| consensus.peers().heed(status));
+    Some(answer.ok()?.into_inner().index)
 }
 
 impl Consensus {

@@ -18,6 +18,8 @@ const MAX_LAG: u64 = 1_000;
 pub enum TransferError {
     #[error("not leader")]
     NotLeader,
+    #[error("the target is no voter")]
+    BadTarget,
     #[error("no other voter is alive and caught up")]
     NoTarget,
     #[error("the target did not take over in time")]
@@ -39,6 +41,47 @@ impl Consensus {
         Err(TransferError::NoTarget)
     }
 
+    /// Hands leadership to one voter, and waits until it leads. A target that lags, or does not answer, has a request's time
+    /// to come up.
+    ///
+    /// # Errors
+    /// See [`TransferError`]; leadership stays unless it is `Timeout`.
+    pub async fn move_leader(&self, target: MemberId) -> Result<(), TransferError> {
+        let leader = self.leader();
+        if leader != Some(self.member_id()) {
+            return Err(TransferError::NotLeader);
+        }
+        if self.cluster().members.get(target).is_none_or(|member| member.is_learner) {
+            return Err(TransferError::BadTarget);
+        }
+        tracing::info!(
+            "local-member-id" = %self.member_id(),
+            "current-leader-member-id" = %self.member_id(),
+            "transferee-member-id" = %target,
+            "leadership transfer starting"
+        );
+        let started = self.now();
+        let deadline = tokio::time::Instant::now() + self.request_timeout();
+        while target != self.member_id() {
+            if self.candidates()?.contains(&target) && self.answers(target, self.timing().election).await {
+                self.transfer_to(target, deadline).await?;
+                break;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(TransferError::NoTarget);
+            }
+            tokio::time::sleep(self.timing().heartbeat).await;
+        }
+        tracing::info!(
+            "local-member-id" = %self.member_id(),
+            "old-leader-member-id" = %self.member_id(),
+            "new-leader-member-id" = %target,
+            took = ?self.now().since(started),
+            "leadership transfer finished"
+        );
+        Ok(())
+    }
+
     /// Other voters within [`MAX_LAG`] of the log's end, longest log first.
     fn candidates(&self) -> Result<Vec<MemberId>, TransferError> {
         let metrics = self.metrics();
@@ -57,7 +100,8 @@ impl Consensus {
         Ok(found.into_iter().rev().map(|(_, id)| MemberId(id)).collect())
     }
 
-    fn recently_answered(&self, metrics: &openraft::RaftMetrics<super::types::TypeConfig>, id: u64) -> bool {
+    /// True of a peer whose answer to this leader is not older than an election timeout.
+    pub(super) fn recently_answered(&self, metrics: &openraft::RaftMetrics<super::types::TypeConfig>, id: u64) -> bool {
         let answered = metrics.heartbeat.as_ref().and_then(|by_member| by_member.get(&id));
         answered.and_then(|at| at.as_ref()).is_some_and(|at| at.elapsed() <= self.timing().election)
     }

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::cluster::{self, InitialCluster, Member};
-use crate::config::{ClusterState, Settings, Url};
+use crate::config::{Settings, Url};
 use crate::disk::{Disk, DiskLock};
 use crate::raft::{self, Identity, bootstrap_log};
 use crate::storage::{self, Storage};
@@ -45,9 +45,14 @@ pub struct Tools<'a> {
 /// # Errors
 /// Another process has the directory; it belongs to etcd; log or state is damaged or missing, or they do not belong
 /// together.
-pub fn open(settings: &Settings, tools: &Tools<'_>, on_fatal: wal::OnFatal) -> anyhow::Result<Ground> {
+pub fn open(
+    settings: &Settings,
+    tools: &Tools<'_>,
+    joining: Option<wal::Identity>,
+    on_fatal: wal::OnFatal,
+) -> anyhow::Result<Ground> {
     let World { disk, threads, .. } = tools.world;
-    let (ground, ()) = open_with(settings, tools, |dir, log| {
+    let (ground, ()) = open_with(settings, tools, joining, |dir, log| {
         let (wal, opened) = Wal::open(disk.clone(), dir, log, tools.wal_metrics.clone(), on_fatal, threads)?;
         Ok((wal, opened, ()))
     })?;
@@ -61,6 +66,7 @@ pub fn open(settings: &Settings, tools: &Tools<'_>, on_fatal: wal::OnFatal) -> a
 pub fn open_with<W>(
     settings: &Settings,
     tools: &Tools<'_>,
+    joining: Option<wal::Identity>,
     open_log: impl FnOnce(&Path, wal::Settings) -> Result<(Wal, Opened, W), WalError>,
 ) -> anyhow::Result<(Ground, W)> {
     let disk = tools.world.disk.as_ref();
@@ -81,7 +87,7 @@ pub fn open_with<W>(
         bail!("{} has a state but no log in {}: the log was lost", state_path.display(), wal_dir.display());
     }
     if !has_log {
-        create_log(settings, disk, &wal_dir)?;
+        create_log(settings, disk, &wal_dir, joining)?;
     }
     let log = wal::Settings {
         max_segments: usize::try_from(settings.storage.max_wals).unwrap_or(usize::MAX),
@@ -151,11 +157,19 @@ fn lock(disk: &dyn Disk, member_dir: &Path) -> anyhow::Result<Box<dyn DiskLock>>
     }
 }
 
-fn create_log(settings: &Settings, disk: &dyn Disk, wal_dir: &Path) -> anyhow::Result<()> {
-    if settings.bootstrap.state == ClusterState::Existing {
-        bail!(
-            "--initial-cluster-state=existing without a log: joining a running cluster is not built yet in Keelstone"
-        );
+/// One that joins begins with an empty log: the leader sends it all, or a snapshot.
+fn create_log(
+    settings: &Settings,
+    disk: &dyn Disk,
+    wal_dir: &Path,
+    joining: Option<wal::Identity>,
+) -> anyhow::Result<()> {
+    let create = |identity, entries: &[wal::Entry], hard_state| {
+        wal::create(disk, wal_dir, identity, entries, hard_state)
+            .with_context(|| format!("create log in {}", wal_dir.display()))
+    };
+    if let Some(identity) = joining {
+        return create(identity, &[], wal::HardState::default());
     }
     let members = initial_members(settings)?;
     let local = members.iter().find(|member| member.name == settings.member.name);
@@ -174,18 +188,23 @@ fn create_log(settings: &Settings, disk: &dyn Disk, wal_dir: &Path) -> anyhow::R
     // The name belongs to the attributes that each member publishes once it runs.
     let unnamed: Vec<Member> = members.iter().map(|m| Member { name: String::new(), ..m.clone() }).collect();
     let (entries, hard_state) = bootstrap_log(&unnamed);
-    wal::create(disk, wal_dir, identity, &entries, hard_state)
-        .with_context(|| format!("create log in {}", wal_dir.display()))
+    create(identity, &entries, hard_state)
 }
 
-fn initial_members(settings: &Settings) -> anyhow::Result<Vec<Member>> {
+pub(super) fn initial_members(settings: &Settings) -> anyhow::Result<Vec<Member>> {
     settings.bootstrap.members(&settings.member.name, &settings.urls.advertise_peer, &resolve)?;
     let cluster = InitialCluster::parse(&settings.bootstrap.initial_cluster)?;
     Ok(cluster.members(&settings.bootstrap.token)?)
 }
 
+pub(super) fn parse_urls(urls: &[String]) -> anyhow::Result<Vec<Url>> {
+    let mut urls = urls.iter().map(|url| Url::parse(url)).collect::<Result<Vec<_>, _>>()?;
+    urls.sort();
+    Ok(urls)
+}
+
 /// The URL with its host replaced by the first address that the system's resolver gives.
-fn resolve(url: &Url) -> Result<Url, String> {
+pub(super) fn resolve(url: &Url) -> Result<Url, String> {
     let host_port = url.host_port();
     let mut addresses = host_port.to_socket_addrs().map_err(|error| error.to_string())?;
     let address = addresses.next().ok_or_else(|| format!("no address for {host_port}"))?;

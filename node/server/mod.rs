@@ -4,6 +4,7 @@ pub mod bootstrap;
 mod clients;
 mod compactor;
 mod expiry;
+mod join;
 mod listen;
 mod publish;
 mod registers;
@@ -18,7 +19,9 @@ use crate::lease::{Lessor, min_ttl_secs};
 use crate::logging::notify_ready;
 use crate::logging::shutdown::{Signal, Signals};
 use crate::net::Dial;
-use crate::raft::{Consensus, Limits, OnApplied, Parts, PeerService, RunningConsensus, StateFiles, Timing};
+use crate::raft::{
+    ChangeRules, Consensus, Limits, OnApplied, Parts, PeerService, RunningConsensus, StateFiles, Timing, WAS_REMOVED,
+};
 use crate::threads::Threads;
 use crate::types::LogPosition;
 use crate::wal;
@@ -124,7 +127,8 @@ pub async fn run_member(
     let registers = Registers::new().context("register metrics")?;
     let tools = Tools { world: &world, wal_metrics: &registers.wal, storage_metrics: &registers.storage };
     let log_failed = Arc::clone(&end_process);
-    let ground = bootstrap::open(settings, &tools, Box::new(move |error| log_failed(&error)))?;
+    let joining = join::identity(settings, &world).await?;
+    let ground = bootstrap::open(settings, &tools, joining, Box::new(move |error| log_failed(&error)))?;
     let node = Node::start(settings, &registers, world, ground, end_process).await?;
     let ended = node.serve(settings, &registers, listeners, pin!(stop)).await;
     node.stop().await;
@@ -212,6 +216,11 @@ impl Node {
                 snapshot_timeout: SNAPSHOT_TIMEOUT,
                 pre_vote: settings.raft.pre_vote,
                 stands_at_once: settings.raft.initial_election_tick_advance,
+                changes: ChangeRules {
+                    strict: settings.raft.strict_reconfig_check,
+                    max_learners: settings.raft.max_learners,
+                },
+                promotes_learners: settings.raft.auto_promote_learners,
             },
             clock: Arc::clone(&clock),
             wal: wal.clone(),
@@ -229,8 +238,13 @@ impl Node {
                 Arc::clone(&end_process),
             ),
             dial,
+            cluster: Arc::clone(&published.cluster),
+            removed: Arc::clone(&removed),
         })
         .await?;
+        if published.cluster.load().members.is_removed(identity.member) {
+            removed.notify_one();
+        }
         Ok(Node {
             consensus: running.consensus.clone(),
             running,
@@ -335,7 +349,10 @@ impl Node {
         tokio::select! {
             signal = stop => Ok(Ended::BySignal(signal)),
             () = self.removed.notified() => {
-                tracing::warn!("local-member-id" = %self.consensus.member_id(), "server was removed from the cluster; stopping");
+                // For the answer to whoever asked for it, and for the others to learn of the commit from a leader that goes.
+                tokio::time::sleep(REMOVAL_DELAY).await;
+                tracing::warn!(error = WAS_REMOVED, "server error");
+                tracing::warn!("data-dir used by this member must be removed");
                 Ok(Ended::Removed)
             }
             () = self.running.ended() => anyhow::bail!("consensus ended"),
@@ -358,6 +375,8 @@ impl Node {
 
 /// The step in which the index versions that pages are read from grow old.
 const PAGE_AGE: Duration = Duration::from_secs(10);
+/// Between the removal of this member and its end (etcd waits as long).
+const REMOVAL_DELAY: Duration = Duration::from_secs(1);
 /// A snapshot may be large and its receiver slow.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 

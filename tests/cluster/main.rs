@@ -7,6 +7,7 @@ mod catch_up;
 mod failing_disk;
 mod failover;
 mod isolation;
+mod members;
 mod pause;
 mod random_faults;
 mod start;

@@ -221,7 +221,7 @@ impl Member {
         };
         let tools = Tools { world: &world, wal_metrics: &METRICS.wal, storage_metrics: &METRICS.storage };
         let mut found = Log::default();
-        let (ground, writer) = bootstrap::open_with(&SETTINGS, &tools, |dir, _| {
+        let (ground, writer) = bootstrap::open_with(&SETTINGS, &tools, None, |dir, _| {
             let failed = fatal.clone();
             let on_fatal = Box::new(move |error: wal::WalError| failed.add(Part::Log, error.to_string()));
             let (wal, writer, opened) = Wal::open_stepped(world.disk.clone(), dir, LOG, METRICS.wal.clone(), on_fatal)?;

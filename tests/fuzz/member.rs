@@ -8,7 +8,7 @@ use keelstone::cluster::{Member as Described, PeerUrls};
 use keelstone::disk::{Disk, MemoryDisk};
 use keelstone::lease::Lessor;
 use keelstone::raft::{
-    Consensus, Identity, Limits, OnApplied, Parts, RunningConsensus, StateFiles, Timing, bootstrap_log,
+    ChangeRules, Consensus, Identity, Limits, OnApplied, Parts, RunningConsensus, StateFiles, Timing, bootstrap_log,
 };
 use keelstone::storage::Storage;
 use keelstone::threads::Threads;
@@ -117,6 +117,8 @@ impl Member {
                 snapshot_timeout: Duration::from_secs(5),
                 pre_vote: true,
                 stands_at_once: true,
+                changes: ChangeRules { strict: true, max_learners: 1 },
+                promotes_learners: false,
             },
             clock: Arc::new(SystemClock::new()),
             wal: wal.clone(),
@@ -131,6 +133,8 @@ impl Member {
                 files_failed,
             ),
             dial: None,
+            cluster: Arc::clone(&published.cluster),
+            removed: Arc::default(),
             waiters,
             lessor,
             on_applied: OnApplied::new(|_| {}, || {}),

@@ -1,10 +1,13 @@
 //! The handle through which the node proposes, reads and asks who leads.
 
 mod leader;
+mod members;
 
+use super::catching_up;
 use super::config::openraft_config;
 use super::leadership::Leadership;
 use super::log_store::{LogStore, SharedConfState};
+use super::membership::ChangeRules;
 use super::network::{Identity, PROTOCOL, PeerClients, Purpose, Timing};
 use super::propose::{self, Queued};
 use super::read_index;
@@ -14,10 +17,12 @@ use super::state_machine::{OnApplied, StateMachine};
 use super::types::{self, TypeConfig};
 use crate::apply::{Answer, ApplyError, Reply, Waiters, Worker};
 use crate::clock::Clock;
+use crate::cluster::ClusterState;
 use crate::lease::Lessor;
 use crate::net::Dial;
 use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
 use crate::wal::Wal;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb::InternalRaftRequest;
 use keelstone_proto::internal;
@@ -28,7 +33,7 @@ use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::{Request, Status};
 
@@ -46,6 +51,9 @@ pub struct Limits {
     /// If not, a member that starts stands for election only after a whole timeout (etcd's
     /// `--initial-election-tick-advance=false`). One that is alone stands at once in any case, as in etcd.
     pub stands_at_once: bool,
+    pub changes: ChangeRules,
+    /// Learners that have caught up are promoted without being asked for.
+    pub promotes_learners: bool,
 }
 
 /// What [`Consensus::start`] connects.
@@ -65,6 +73,10 @@ pub struct Parts {
     pub on_applied: OnApplied,
     /// How peers are reached; none is TCP.
     pub dial: Option<Arc<dyn Dial>>,
+    /// What apply knows of the members.
+    pub cluster: Arc<ArcSwap<ClusterState>>,
+    /// Is told when peers say that this member was removed.
+    pub removed: Arc<Notify>,
 }
 
 /// Why a request has no answer of its own.
@@ -97,7 +109,6 @@ pub struct RaftStatus {
     /// Last entry in this member's log.
     pub last_log: u64,
     pub leader: Option<MemberId>,
-    pub is_learner: bool,
 }
 
 /// A member's part in the cluster. Cheap to clone.
@@ -126,6 +137,8 @@ struct Inner {
     proposals: mpsc::Sender<Queued>,
     reads: mpsc::Sender<read_index::Waiting>,
     counters: Counters,
+    changes: ChangeRules,
+    cluster: Arc<ArcSwap<ClusterState>>,
 }
 
 /// Counted here, exposed by `metrics`.
@@ -147,10 +160,10 @@ impl std::fmt::Debug for Consensus {
 }
 
 /// A proposal that somebody waits for. A client that goes away drops it: then nobody proposes it again.
-struct Waiting<'a> {
+pub(in crate::raft) struct Waiting<'a> {
     inner: &'a Inner,
-    id: u64,
-    reply: oneshot::Receiver<Answer>,
+    pub(in crate::raft) id: u64,
+    pub(in crate::raft) reply: oneshot::Receiver<Answer>,
 }
 
 impl<'a> Waiting<'a> {
@@ -197,7 +210,15 @@ impl Consensus {
             parts.applied,
             term_applied,
         );
-        let peers = PeerClients::new(parts.identity, parts.timing, parts.dial, Arc::clone(&state_files));
+        let peers = PeerClients::new(
+            parts.identity,
+            parts.timing,
+            parts.dial,
+            Arc::clone(&state_files),
+            Arc::clone(&parts.clock),
+            Arc::clone(&parts.cluster),
+            parts.removed,
+        );
         let raft = Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
         let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
         let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);
@@ -220,6 +241,8 @@ impl Consensus {
             proposals,
             reads,
             counters: Counters::default(),
+            changes: parts.limits.changes,
+            cluster: parts.cluster,
             raft,
         };
         let consensus = Consensus { inner: Arc::new(inner) };
@@ -227,6 +250,7 @@ impl Consensus {
         tasks.spawn(propose::run(consensus.clone(), proposal_queue));
         tasks.spawn(read_index::run(consensus.clone(), read_queue));
         tasks.spawn(consensus.clone().follow_leadership(leader_known));
+        tasks.spawn(catching_up::run(consensus.clone(), parts.limits.promotes_learners));
         if !parts.limits.stands_at_once {
             consensus.inner.raft.runtime_config().elect(false);
             tasks.spawn(consensus.clone().stand_later());
@@ -351,14 +375,12 @@ impl Consensus {
         let metrics = watched.borrow_watched();
         let committed = metrics.local_committed.as_ref().map_or(0, |id| id.index() + 1);
         let applied = self.inner.worker.applied_index();
-        let voter = metrics.membership_config.membership().voter_ids().any(|id| id == self.member_id().0);
         RaftStatus {
             term: metrics.current_term,
             committed: committed.max(applied),
             applied,
             last_log: metrics.last_log_index.map_or(0, |index| index + 1),
             leader: self.inner.leadership.leader(&metrics),
-            is_learner: !voter,
         }
     }
 

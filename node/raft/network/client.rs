@@ -3,12 +3,17 @@
 use super::check::{self, Asked};
 use super::convert;
 use super::snapshot::send_snapshot;
-use super::{CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
+use super::{
+    CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL, PROTOCOL_HEADER, TO_HEADER, WAS_REMOVED,
+};
+use crate::clock::{Clock, Ticks};
+use crate::cluster::ClusterState;
 use crate::net::{Connector, Dial};
 use crate::raft::snapshot::SnapshotSource;
 use crate::raft::state_files::StateFiles;
 use crate::raft::types::{Peer, TypeConfig, Vote};
 use crate::types::MemberId;
+use arc_swap::ArcSwap;
 use futures_util::{Stream, StreamExt};
 use keelstone_proto::internal::peer_client::PeerClient;
 use openraft::base::{BoxFuture, BoxStream};
@@ -19,10 +24,11 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::SnapshotOf;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -90,12 +96,34 @@ struct Shared {
     /// Where a snapshot is read.
     files: Arc<StateFiles>,
     channels: Mutex<HashMap<(MemberId, Purpose), Known>>,
-    /// Peers that did not answer when they were last asked.
-    inactive: Mutex<HashSet<MemberId>>,
+    clock: Arc<dyn Clock>,
+    started: Ticks,
+    /// What apply knows of the members, their addresses among it.
+    cluster: Arc<ArcSwap<ClusterState>>,
+    /// Is told when a peer says that this member was removed.
+    removed: Arc<Notify>,
+    /// Peers that ever failed to answer.
+    unsteady: Mutex<HashMap<MemberId, Link>>,
+}
+
+/// A peer that failed to answer at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Down,
+    /// It came back then.
+    Up(Ticks),
 }
 
 impl PeerClients {
-    pub fn new(identity: Identity, timing: Timing, dial: Option<Arc<dyn Dial>>, files: Arc<StateFiles>) -> Self {
+    pub fn new(
+        identity: Identity,
+        timing: Timing,
+        dial: Option<Arc<dyn Dial>>,
+        files: Arc<StateFiles>,
+        clock: Arc<dyn Clock>,
+        cluster: Arc<ArcSwap<ClusterState>>,
+        removed: Arc<Notify>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 identity,
@@ -103,7 +131,11 @@ impl PeerClients {
                 dial,
                 files,
                 channels: Mutex::new(HashMap::new()),
-                inactive: Mutex::default(),
+                started: clock.now(),
+                cluster,
+                removed,
+                clock,
+                unsteady: Mutex::default(),
             }),
         }
     }
@@ -132,13 +164,34 @@ impl PeerClients {
 
     /// Says so when a peer goes or comes back, in etcd's words (`rafthttp/peer_status.go`).
     fn note(&self, peer: MemberId, error: Option<&Status>) {
-        let mut inactive = self.shared.inactive.lock().expect("no holder of this lock panics");
+        let mut unsteady = self.shared.unsteady.lock().expect("no holder of this lock panics");
+        let was_down = unsteady.get(&peer) == Some(&Link::Down);
         match error {
-            Some(error) if inactive.insert(peer) => {
+            Some(error) if !was_down => {
+                unsteady.insert(peer, Link::Down);
                 tracing::warn!("peer-id" = %peer, error = error.message(), "peer became inactive (message send to peer failed)");
             }
-            None if inactive.remove(&peer) => tracing::info!("peer-id" = %peer, "peer became active"),
+            None if was_down => {
+                unsteady.insert(peer, Link::Up(self.shared.clock.now()));
+                tracing::info!("peer-id" = %peer, "peer became active");
+            }
             Some(_) | None => {}
+        }
+    }
+
+    /// Since when no call to a peer has failed: from the start if none ever has. None while it does not answer.
+    pub fn connected_since(&self, peer: MemberId) -> Option<Ticks> {
+        match self.shared.unsteady.lock().expect("no holder of this lock panics").get(&peer) {
+            Some(Link::Down) => None,
+            Some(Link::Up(since)) => Some(*since),
+            None => Some(self.shared.started),
+        }
+    }
+
+    /// What a peer answered may be that this member was removed.
+    pub fn heed(&self, answer: &Status) {
+        if answer.code() == tonic::Code::PermissionDenied && answer.message() == WAS_REMOVED {
+            self.shared.removed.notify_one();
         }
     }
 
@@ -210,8 +263,11 @@ impl PeerNetwork {
         Self { clients, target: MemberId(target), urls: node.urls.clone(), purpose }
     }
 
+    /// To where the peer is by now: openraft keeps what it made of the first address.
     fn client(&self) -> Result<Client, RPCError<TypeConfig>> {
-        self.clients.client(self.target, &self.urls, self.purpose).map_err(|status| unreachable(&status))
+        let cluster = self.clients.shared.cluster.load();
+        let urls = cluster.members.get(self.target).map_or(&self.urls, |member| &member.peer_urls);
+        self.clients.client(self.target, urls, self.purpose).map_err(|status| unreachable(&status))
     }
 }
 
@@ -352,7 +408,8 @@ impl PeerNetwork {
         let mut client = self.client()?;
         let mut request = Request::new(convert::vote_request_to_proto(rpc, pre_vote));
         request.set_timeout(option.hard_ttl());
-        let response = client.vote(request).await.map_err(|status| failed(&status))?;
+        let response = client.vote(request).await.inspect_err(|status| self.clients.heed(status));
+        let response = response.map_err(|status| failed(&status))?;
         let answer = convert::vote_response_from_proto(&response.into_inner()).map_err(|status| failed(&status))?;
         check::vote_answer(&answer, &rpc.vote).map_err(|status| failed(&status))?;
         Ok(answer)
@@ -382,7 +439,8 @@ mod tests {
         let (disk, unused) = (Arc::new(MemoryDisk::new()), Arc::new(|_: &dyn std::error::Error| {}));
         let files = StateFiles::new(disk, "/state".into(), 1 << 20, metrics, Threads::Own, unused);
         let identity = Identity { cluster: ClusterId(1), member: MemberId(1) };
-        let peers = PeerClients::new(identity, timing, None, Arc::new(files));
+        let clock = Arc::new(crate::clock::SystemClock::new());
+        let peers = PeerClients::new(identity, timing, None, Arc::new(files), clock, Arc::default(), Arc::default());
         let mut client = peers.client(MemberId(2), &urls, Purpose::Forward).expect("a usable URL");
         let answer = tokio::time::timeout(Duration::from_secs(60), client.info(PeerInfoRequest {})).await;
         assert!(answer.expect("it ends by itself").is_err());

@@ -5,10 +5,12 @@
 mod check;
 mod client;
 mod convert;
+mod members;
 mod server;
 mod snapshot;
 
 pub use client::{Client, PeerClients, Purpose, Timing};
+pub use members::ask_members;
 pub use server::PeerService;
 
 use crate::types::{ClusterId, MemberId};
@@ -24,6 +26,9 @@ const CLUSTER_HEADER: &str = "keelstone-cluster";
 const FROM_HEADER: &str = "keelstone-from";
 const TO_HEADER: &str = "keelstone-to";
 const PROTOCOL_HEADER: &str = "keelstone-protocol";
+
+/// Said to a member that was removed (etcd answers it 410 and it stops with this text).
+pub const WAS_REMOVED: &str = "the member has been permanently removed from the cluster";
 
 /// Who this member is to its peers.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,9 @@
 use super::check::{self, Known};
 use super::convert;
 use super::snapshot::receive_snapshot;
-use super::{CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL, PROTOCOL_HEADER, TO_HEADER};
+use super::{
+    CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL, PROTOCOL_HEADER, TO_HEADER, WAS_REMOVED,
+};
 use crate::raft::Consensus;
 use crate::types::{LeaseId, LogPosition, MemberId};
 use futures_util::{Stream, StreamExt};
@@ -35,11 +37,19 @@ impl PeerService {
     /// # Errors
     /// `FailedPrecondition` if the call means another cluster or member, or speaks a version unknown here.
     fn caller(&self, metadata: &MetadataMap) -> Result<MemberId, Status> {
-        let Identity { cluster, member } = self.consensus.identity();
-        let number = |header: &str| -> Option<u64> { metadata.get(header)?.to_str().ok()?.parse().ok() };
-        if number(PROTOCOL_HEADER) != Some(u64::from(PROTOCOL)) {
-            return Err(Status::failed_precondition(format!("peer protocol must be {PROTOCOL}")));
+        let from = self.caller_or_removed(metadata)?;
+        if self.consensus.was_removed(from) {
+            // It may not have learned of it.
+            return Err(Status::permission_denied(WAS_REMOVED));
         }
+        Ok(from)
+    }
+
+    /// As [`Self::caller`], be it a member that was removed.
+    fn caller_or_removed(&self, metadata: &MetadataMap) -> Result<MemberId, Status> {
+        let Identity { cluster, member } = self.consensus.identity();
+        check_protocol(metadata)?;
+        let number = |header: &str| number(metadata, header);
         if number(CLUSTER_HEADER) != Some(cluster.0) {
             return Err(Status::failed_precondition("etcdserver: cluster ID mismatch"));
         }
@@ -48,6 +58,17 @@ impl PeerService {
         }
         number(FROM_HEADER).map(MemberId).ok_or_else(|| Status::failed_precondition("caller without a member id"))
     }
+}
+
+fn number(metadata: &MetadataMap, header: &str) -> Option<u64> {
+    metadata.get(header)?.to_str().ok()?.parse().ok()
+}
+
+fn check_protocol(metadata: &MetadataMap) -> Result<(), Status> {
+    if number(metadata, PROTOCOL_HEADER) != Some(u64::from(PROTOCOL)) {
+        return Err(Status::failed_precondition(format!("peer protocol must be {PROTOCOL}")));
+    }
+    Ok(())
 }
 
 /// What is known here now, for a check.
@@ -129,7 +150,8 @@ impl Peer for PeerService {
         &self,
         request: Request<internal::TransferLeaderRequest>,
     ) -> Result<Response<internal::TransferLeaderResponse>, Status> {
-        let caller = self.caller(request.metadata())?;
+        // A leader that has removed itself asks for a successor.
+        let caller = self.caller_or_removed(request.metadata())?;
         let asked = convert::transfer_from_proto(request.get_ref())?;
         with_known(&self.consensus, |known| check::transfer(&asked, caller, known))?;
         let answer = self.consensus.raft().handle_transfer_leader(asked).await;
@@ -158,6 +180,22 @@ impl Peer for PeerService {
         let request = request.into_inner();
         request.requests.iter().try_for_each(check::proposal)?;
         Ok(Response::new(self.consensus.leader_propose(request).await))
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<internal::ChangeMembersRequest>,
+    ) -> Result<Response<internal::ChangeMembersResponse>, Status> {
+        self.caller(request.metadata())?;
+        Ok(Response::new(self.consensus.leader_change_members(request.into_inner()).await))
+    }
+
+    async fn members(
+        &self,
+        request: Request<internal::MembersRequest>,
+    ) -> Result<Response<internal::MembersResponse>, Status> {
+        check_protocol(request.metadata())?;
+        Ok(Response::new(self.consensus.listed_members()))
     }
 
     async fn lease_renew(

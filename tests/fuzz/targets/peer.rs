@@ -7,11 +7,13 @@ use crate::engine::{Target, Verdict, generate, run};
 use crate::member::{IDENTITY, Member, new_disk};
 use crate::targets::apply::history;
 use http_body_util::{BodyExt, Full};
+use keelstone::apply::conf_change;
+use keelstone::cluster::{Member as Described, MemberChange};
 use keelstone::disk::MemoryDisk;
 use keelstone::mvcc::RangeQuery;
 use keelstone::raft::PeerService;
 use keelstone::storage::Table;
-use keelstone::types::KeyInterval;
+use keelstone::types::{KeyInterval, MemberId};
 use keelstone_harness::Random;
 use keelstone_harness::proto::internal::peer_server::PeerServer;
 use keelstone_harness::proto::internal::{self, snapshot_chunk::Part};
@@ -52,7 +54,7 @@ pub struct Call {
     from: u64,
 }
 
-const METHODS: [(&str, &str); 9] = [
+const METHODS: [(&str, &str); 11] = [
     ("Append", "AppendRequest"),
     ("Vote", "VoteRequest"),
     ("InstallSnapshot", "SnapshotChunk"),
@@ -62,6 +64,8 @@ const METHODS: [(&str, &str); 9] = [
     ("LeaseRenew", "LeaseRenewRequest"),
     ("LeaseTimeToLive", "LeaseTimeToLiveRequest"),
     ("Info", "PeerInfoRequest"),
+    ("ChangeMembers", "ChangeMembersRequest"),
+    ("Members", "MembersRequest"),
 ];
 
 /// A peer that gets no answer goes on.
@@ -341,7 +345,7 @@ fn snapshot(from: u64, term: u64, index: u64, random: Option<&mut Random>) -> Ve
 
 fn call(random: &mut Random) -> Call {
     let from = if random.chance(90) { 2 } else { random.below(4) };
-    let method = *random.pick(&[0, 0, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9]);
+    let method = *random.pick(&[0, 0, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 9, 10, 11]);
     let name = METHODS.get(method as usize).map_or("PeerInfoRequest", |(_, name)| name);
     let plain = |random: &mut Random| Bytes::from(generate::message(&format!("keelstone.internal.v1.{name}"), random));
     let messages = match method {
@@ -362,6 +366,10 @@ fn call(random: &mut Random) -> Call {
         5 => {
             let requests = super::apply::entries(random.below(4), random).into_iter().map(|entry| entry.data).collect();
             vec![internal::ProposeRequest { requests, term: number(random) }.encode_to_vec().into()]
+        }
+        9 if random.chance(80) => {
+            let change = Bytes::from(generate::message("raftpb.ConfChange", random));
+            vec![internal::ChangeMembersRequest { change }.encode_to_vec().into()]
         }
         _ => vec![plain(random)],
     };
@@ -400,6 +408,12 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         internal::AppendRequest { vote: vote(9, true), prev: id(1, 1), entries: Vec::new(), committed: None };
     let requests = history().into_iter().filter(|entry| entry.kind == 0).map(|entry| entry.data).collect();
     let propose = internal::ProposeRequest { requests, term: 2 };
+    let joiner =
+        Described { id: MemberId(77), peer_urls: vec!["http://127.0.0.1:1".to_owned()], ..Described::default() };
+    let change = |change: &MemberChange| {
+        let change = conf_change::encode(5, change, &internal::Membership::default());
+        internal::ChangeMembersRequest { change }.encode_to_vec()
+    };
     let transfer = internal::TransferLeaderRequest { from: vote(2, true), to: 1, last_log: id(2, 14) };
     let scripts = [
         (
@@ -423,6 +437,17 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
                 call(6, vec![internal::LeaseRenewRequest { id: 7 }.encode_to_vec()]),
                 call(7, vec![internal::LeaseTimeToLiveRequest { id: 7, keys: true }.encode_to_vec()]),
                 call(8, vec![Vec::new()]),
+            ],
+        ),
+        (
+            "changes-of-the-members",
+            0,
+            vec![
+                call(10, vec![Vec::new()]),
+                call(9, vec![change(&MemberChange::Add(joiner.clone()))]),
+                call(9, vec![change(&MemberChange::Update { id: joiner.id, peer_urls: vec!["no URL".to_owned()] })]),
+                call(9, vec![change(&MemberChange::Remove(joiner.id))]),
+                call(9, vec![change(&MemberChange::Remove(IDENTITY.member))]),
             ],
         ),
         (

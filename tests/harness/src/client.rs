@@ -199,6 +199,31 @@ impl Client {
         self.unary(ClusterClient::new(self.channel()).member_list(request)).await
     }
 
+    pub async fn member_add(&self, peer_url: &str, is_learner: bool) -> Result<MemberAddResponse, Status> {
+        let request = self.request(MemberAddRequest { peer_urls: vec![peer_url.to_owned()], is_learner });
+        self.unary(ClusterClient::new(self.channel()).member_add(request)).await
+    }
+
+    pub async fn member_remove(&self, id: u64) -> Result<MemberRemoveResponse, Status> {
+        let request = self.request(MemberRemoveRequest { id });
+        self.unary(ClusterClient::new(self.channel()).member_remove(request)).await
+    }
+
+    pub async fn member_update(&self, id: u64, peer_url: &str) -> Result<MemberUpdateResponse, Status> {
+        let request = self.request(MemberUpdateRequest { id, peer_urls: vec![peer_url.to_owned()] });
+        self.unary(ClusterClient::new(self.channel()).member_update(request)).await
+    }
+
+    pub async fn member_promote(&self, id: u64) -> Result<MemberPromoteResponse, Status> {
+        let request = self.request(MemberPromoteRequest { id });
+        self.unary(ClusterClient::new(self.channel()).member_promote(request)).await
+    }
+
+    pub async fn move_leader(&self, target_id: u64) -> Result<MoveLeaderResponse, Status> {
+        let request = self.request(MoveLeaderRequest { target_id });
+        self.unary(MaintenanceClient::new(self.channel()).move_leader(request)).await
+    }
+
     pub async fn status(&self) -> Result<StatusResponse, Status> {
         let request = self.request(StatusRequest {});
         self.unary(MaintenanceClient::new(self.channel()).status(request)).await

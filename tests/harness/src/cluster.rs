@@ -38,6 +38,8 @@ pub struct Cluster {
     members: Vec<Member>,
     links: Links,
     peer_ports: Vec<u16>,
+    suite: Suite,
+    spec: ClusterSpec,
     folder: PathBuf,
     pub election_timeout: Duration,
     /// Watched since the start.
@@ -79,7 +81,33 @@ impl Cluster {
         });
         let members = members.collect();
         let machine = Machine::watch();
-        Self { members, links, peer_ports, folder, election_timeout: spec.election_timeout, machine }
+        let (suite, spec) = (suite.clone(), spec.clone());
+        Self { members, links, peer_ports, election_timeout: spec.election_timeout, suite, spec, folder, machine }
+    }
+
+    /// A further member that is to join, not started yet: its place and peer URL. `beside` are the places of those that it is
+    /// told of. Only for members without proxies.
+    pub fn prepare_joiner(&mut self, beside: &[usize]) -> (usize, String) {
+        assert!(!self.spec.proxied, "a member that joins has no proxy");
+        let place = self.len();
+        let (client_port, peer_port) = (free_port(), free_port());
+        self.peer_ports.push(peer_port);
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let listed = beside.iter().chain([&place]).map(|&at| format!("m{at}={}", url(self.peer_ports[at])));
+        let mut args = vec![
+            format!("--listen-client-urls={}", url(client_port)),
+            format!("--advertise-client-urls={}", url(client_port)),
+            format!("--listen-peer-urls={}", url(peer_port)),
+            format!("--initial-advertise-peer-urls={}", url(peer_port)),
+            format!("--initial-cluster={}", listed.collect::<Vec<_>>().join(",")),
+            "--initial-cluster-state=existing".to_owned(),
+            format!("--heartbeat-interval={}", self.spec.heartbeat.as_millis()),
+            format!("--election-timeout={}", self.spec.election_timeout.as_millis()),
+        ];
+        args.extend(self.spec.flags.iter().cloned());
+        let (server, folder) = (&self.suite.server, self.folder.clone());
+        self.members.push(Member::new(server, folder, &format!("m{place}"), client_port, args));
+        (place, url(peer_port))
     }
 
     /// Starts every member that does not run, and waits until all serve.

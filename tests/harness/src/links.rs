@@ -64,7 +64,11 @@ impl Links {
     }
 
     pub fn set_pid(&self, place: Place, pid: Option<u32>) {
-        self.shared.pids.lock().expect("no panic while holding the pids")[place] = pid;
+        let mut pids = self.shared.pids.lock().expect("no panic while holding the pids");
+        // A member that was added later has no links.
+        if let Some(slot) = pids.get_mut(place) {
+            *slot = pid;
+        }
     }
 
     pub fn set(&self, from: Place, to: Place, flow: Flow) {
