@@ -2,6 +2,7 @@
 //! once, in an order that the seed decides, and what the plan has for this moment happens in between.
 
 use crate::endpoint::SimulatedDial;
+use crate::guest;
 use crate::host::{Host, HostId, HostTime};
 use crate::member::{Exit, Machine, Running, Speed};
 use crate::network::Network;
@@ -47,6 +48,9 @@ pub struct Cluster {
     paused: Vec<bool>,
     /// Members whose disk was made to fail, or to fill up: they may end.
     doomed: Vec<bool>,
+    /// The place of the guest, and whether it is let in.
+    guest: Option<usize>,
+    is_let_in: bool,
     agenda: BTreeMap<(Duration, u64), Step>,
     steps: u64,
     faults: u64,
@@ -63,17 +67,31 @@ pub struct Outcome {
     pub trace: (u64, u64),
 }
 
-/// Faults that a scenario asks for. Cheap to clone.
+/// What a client asks for that is no request.
+#[derive(Clone, Copy, Debug)]
+pub enum Wish {
+    Fault(Fault, usize),
+    /// The guest is a member: its process may run.
+    LetIn,
+    /// It is none any more: its process ends and its disk is new.
+    Wipe,
+}
+
+/// What scenarios and guests ask for. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes(Arc<Mutex<Vec<(Fault, usize)>>>);
+pub struct Wishes(Arc<Mutex<Vec<Wish>>>);
 
 impl Wishes {
     /// Does this to a member, at the next step.
     pub fn inject(&self, fault: Fault, place: usize) {
-        self.0.lock().expect("no panic here").push((fault, place));
+        self.ask(Wish::Fault(fault, place));
     }
 
-    fn take(&self) -> Vec<(Fault, usize)> {
+    pub fn ask(&self, wish: Wish) {
+        self.0.lock().expect("no panic here").push(wish);
+    }
+
+    fn take(&self) -> Vec<Wish> {
         std::mem::take(&mut *self.0.lock().expect("no panic here"))
     }
 }
@@ -100,11 +118,15 @@ impl Cluster {
     pub fn of(plan: Plan, mut random: Random, trace: Trace) -> Self {
         trace.note(Duration::ZERO, format_args!("{plan:?}"));
         let network = Network::new(random.fork(), plan.latency, trace.clone());
-        let machines: Vec<Machine> = (0..plan.members).map(|place| machine(&plan, place)).collect();
+        let guest = plan.guest.then_some(plan.members);
+        let machines: Vec<Machine> =
+            (0..plan.members + usize::from(plan.guest)).map(|place| machine(&plan, place)).collect();
         let mut cluster = Self {
             running: machines.iter().map(|_| None).collect(),
-            paused: vec![false; plan.members],
-            doomed: vec![false; plan.members],
+            paused: vec![false; machines.len()],
+            doomed: vec![false; machines.len()],
+            guest,
+            is_let_in: false,
             machines,
             network,
             trace,
@@ -127,7 +149,8 @@ impl Cluster {
     /// If anything is wrong.
     pub fn run(mut self) -> Outcome {
         let calm = Arc::new(Notify::new());
-        let mut clients = self.clients(Arc::clone(&calm));
+        let wishes = Wishes::default();
+        let mut clients = self.clients(Arc::clone(&calm), wishes.clone());
         let mut ending = false;
         let summary = loop {
             assert!(self.now < self.plan.span + LIMIT, "the run does not come to its end");
@@ -135,8 +158,9 @@ impl Cluster {
             if !ending && self.now >= self.plan.span {
                 ending = true;
                 self.end_faults();
-                calm.notify_one();
+                calm.notify_waiters();
             }
+            self.fulfil(&wishes);
             self.do_what_is_due();
             self.run_members();
             if let Some(summary) = clients.run(self.now) {
@@ -146,7 +170,7 @@ impl Cluster {
         self.network.switch_off(clients);
         self.stop_all();
         Outcome {
-            members: self.machines.len(),
+            members: self.plan.members,
             simulated: self.now,
             faults: self.faults,
             messages: self.network.messages(),
@@ -172,9 +196,7 @@ impl Cluster {
         loop {
             assert!(self.now < self.plan.span, "the scenario does not come to its end");
             self.now += self.plan.latency.shortest;
-            for (fault, place) in wishes.take() {
-                self.inject(fault, place);
-            }
+            self.fulfil(&wishes);
             self.do_what_is_due();
             self.run_members();
             if player.run(self.now).is_some() {
@@ -186,14 +208,38 @@ impl Cluster {
         self.now
     }
 
-    fn clients(&mut self, calm: Arc<Notify>) -> Host<Summary> {
-        let (network, plan, members) = (self.network.clone(), self.plan.clone(), self.machines.len());
+    fn fulfil(&mut self, wishes: &Wishes) {
+        for wish in wishes.take() {
+            self.note(format_args!("{wish:?}"));
+            match (wish, self.guest) {
+                (Wish::Fault(fault, place), _) => self.inject(fault, place),
+                (Wish::LetIn, Some(guest)) => {
+                    self.is_let_in = true;
+                    self.boot(guest);
+                }
+                (Wish::Wipe, Some(guest)) => {
+                    self.is_let_in = false;
+                    self.take_away(guest, false, false);
+                    self.machines[guest].disk = MemoryDisk::new();
+                }
+                (Wish::LetIn | Wish::Wipe, None) => {}
+            }
+        }
+    }
+
+    fn clients(&mut self, calm: Arc<Notify>, wishes: Wishes) -> Host<Summary> {
+        let (network, plan) = (self.network.clone(), self.plan.clone());
+        let (hosts, members) = (self.machines.len(), self.plan.members);
         let mut random = self.random.fork();
+        let visits = self.guest.map(|guest| (url(guest, 2380), self.random.fork()));
         Host::boot(self.now, move |time| {
             Box::pin(async move {
-                let clients: Vec<Client> = (0..members).map(|place| client(&network, time, members, place)).collect();
+                let clients: Vec<Client> = (0..members).map(|place| client(&network, time, hosts, place)).collect();
                 let load = Load::start(&clients, plan.load, &mut random);
-                calm.notified().await;
+                match visits {
+                    Some((url, random)) => guest::come_and_go(clients.clone(), url, wishes, random, &calm).await,
+                    None => calm.notified().await,
+                }
                 for client in &clients {
                     faults::serves(client, RECOVERY).await;
                 }
@@ -241,7 +287,7 @@ impl Cluster {
     }
 
     fn boot(&mut self, place: usize) {
-        if self.running[place].is_some() {
+        if self.running[place].is_some() || (self.guest == Some(place) && !self.is_let_in) {
             return;
         }
         self.note(format_args!("boot of m{place}"));
@@ -255,6 +301,8 @@ impl Cluster {
         self.note(format_args!("end of m{place}: {exit:?}"));
         match exit {
             Exit::Stopped => self.take_away(place, false, false),
+            // Those that it asks who it is are away, or have not heard of it yet.
+            Exit::Refused(_) if self.guest == Some(place) => self.take_away(place, false, false),
             Exit::DiskFailed(_) | Exit::Refused(_) if self.doomed[place] => {
                 let loses_power = self.random.chance(50);
                 self.take_away(place, loses_power, false);
@@ -418,10 +466,15 @@ impl Cluster {
     }
 }
 
+fn url(place: usize, port: u16) -> String {
+    format!("http://{}:{port}", HostId(place).ip())
+}
+
 fn machine(plan: &Plan, place: usize) -> Machine {
     let id = HostId(place);
-    let url = |place: usize, port: u16| format!("http://{}:{port}", HostId(place).ip());
-    let others: Vec<String> = (0..plan.members).map(|other| format!("m{other}={}", url(other, 2380))).collect();
+    let is_guest = place >= plan.members;
+    let listed = (0..plan.members).chain(is_guest.then_some(place));
+    let listed: Vec<String> = listed.map(|other| format!("m{other}={}", url(other, 2380))).collect();
     let mut flags = vec![
         format!("--name=m{place}"),
         "--data-dir=/data".to_owned(),
@@ -429,7 +482,8 @@ fn machine(plan: &Plan, place: usize) -> Machine {
         format!("--initial-advertise-peer-urls={}", url(place, 2380)),
         format!("--listen-client-urls={}", url(place, 2379)),
         format!("--advertise-client-urls={}", url(place, 2379)),
-        format!("--initial-cluster={}", others.join(",")),
+        format!("--initial-cluster={}", listed.join(",")),
+        format!("--initial-cluster-state={}", if is_guest { "existing" } else { "new" }),
         format!("--heartbeat-interval={}", plan.heartbeat_ms),
         format!("--election-timeout={}", plan.election_ms),
         format!("--snapshot-count={}", plan.snapshot_count),
@@ -456,10 +510,10 @@ fn machine(plan: &Plan, place: usize) -> Machine {
 }
 
 /// A client of the member at `place`, on the machine behind the last member's.
-fn client(network: &Network, time: HostTime, members: usize, place: usize) -> Client {
+fn client(network: &Network, time: HostTime, hosts: usize, place: usize) -> Client {
     let address = format!("http://{}:2379", HostId(place).ip());
     let endpoint = Endpoint::from_shared(address.clone()).expect("an address that was just made");
-    let dial = SimulatedDial { network: network.clone(), host: HostId(members), time };
+    let dial = SimulatedDial { network: network.clone(), host: HostId(hosts), time };
     let connecting = endpoint.connect_timeout(Duration::from_secs(2));
     // A machine that is switched off says nothing: as the official clients do, ask whether it is there.
     let alive =

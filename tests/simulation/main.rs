@@ -14,6 +14,7 @@
 mod cluster;
 mod disk;
 mod endpoint;
+mod guest;
 mod host;
 mod member;
 mod network;

@@ -8,6 +8,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub members: usize,
+    /// A further member joins and is removed, again and again.
+    pub guest: bool,
     /// How long faults go on.
     pub span: Duration,
     pub latency: Latency,
@@ -72,6 +74,7 @@ impl Plan {
     pub fn calm(members: usize) -> Self {
         Self {
             members,
+            guest: false,
             span: Duration::from_secs(3_600),
             latency: Latency {
                 shortest: Duration::from_millis(2),
@@ -113,8 +116,10 @@ impl Plan {
             compact_behind: if random.chance(60) { Some(out_of_reach(clients, pace)) } else { None },
             housekeeping_pace: if quiet { Duration::from_secs(5) } else { Duration::from_secs(1) },
         };
+        let guest = random.chance(50);
         Self {
             members,
+            guest,
             span,
             latency,
             heartbeat_ms,
