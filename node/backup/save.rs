@@ -102,6 +102,11 @@ impl Save {
         self.plan.bytes()
     }
 
+    /// True once the digest was given out.
+    pub fn is_finished(&self) -> bool {
+        self.digest.is_none()
+    }
+
     /// The next pieces, a few hundred KiB. The last one is the digest; none follow it.
     ///
     /// # Errors

@@ -128,7 +128,9 @@ impl Meta {
 
     /// Every size that a page may have.
     pub fn page_sizes() -> impl Iterator<Item = u64> {
-        (0..).map(|shift| u64::from(*PAGE_SIZES.start()) << shift).take_while(|size| *size <= (*PAGE_SIZES.end()).into())
+        (0..)
+            .map(|shift| u64::from(*PAGE_SIZES.start()) << shift)
+            .take_while(|size| *size <= (*PAGE_SIZES.end()).into())
     }
 }
 

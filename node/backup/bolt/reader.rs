@@ -228,11 +228,7 @@ impl<'a> Elements<'a> {
         let branch = self.branches.last_mut().expect("it was pushed or has a child left");
         let (element, page) = (branch.next, branch.node.child(branch.next));
         branch.next += 1;
-        let end = if branch.next < branch.node.len() {
-            Some(branch.node.key(branch.next))
-        } else {
-            branch.end.clone()
-        };
+        let end = if branch.next < branch.node.len() { Some(branch.node.key(branch.next)) } else { branch.end.clone() };
         let first = branch.node.key(element);
         let node = self.database.node(page)?;
         node.check_range(&first, end.as_ref()).map_err(|damage| BoltError::Page { page, damage })?;
