@@ -10,5 +10,5 @@ mod status;
 mod verify;
 
 pub use save::{BLOB_BYTES, Blob, Save, SaveError};
-pub use status::{Status, StatusError, status};
+pub use status::{Status, StatusError, status, status_of_file};
 pub use verify::{DIGEST_BYTES, VerifyError, database_bytes, verify};

@@ -1,9 +1,13 @@
 //! What a snapshot file holds, as `etcdutl snapshot status` counts it (etcd `etcdutl/snapshot/v3_snapshot.go`, Status).
 
 use super::bolt::{BoltError, Database};
+use super::verify::database_bytes;
+use crate::disk;
 use keelstone_proto::mvccpb::KeyValue;
 use prost::Message;
 use std::collections::HashSet;
+use std::io;
+use std::path::Path;
 
 /// Length of a row's key in the bucket `key`: two numbers and a dash, and a letter behind that of a removal.
 const REVISION_BYTES: usize = 17;
@@ -27,6 +31,8 @@ pub struct Status {
 /// Why a file has no status.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
+    #[error(transparent)]
+    Open(io::Error),
     #[error(transparent)]
     Bolt(#[from] BoltError),
     #[error("bucket key: the row {row:02x?} is named by no revision")]
@@ -59,6 +65,16 @@ pub fn status(database: &Database) -> Result<Status, StatusError> {
     }
     status.total_keys = keys.len() as u64;
     Ok(status)
+}
+
+/// As [`status`], of a file on disk. Its digest is not compared, as etcdutl does not.
+///
+/// # Errors
+/// It cannot be opened; and those of [`status`].
+pub fn status_of_file(path: &Path) -> Result<Status, StatusError> {
+    let file = disk::open_to_read(path).map_err(StatusError::Open)?;
+    let (bytes, _) = database_bytes(file.len().map_err(StatusError::Open)?);
+    status(&Database::open(file, bytes)?)
 }
 
 /// Returns the row's main revision.

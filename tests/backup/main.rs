@@ -6,6 +6,7 @@ mod live;
 mod programs;
 mod restored;
 mod save;
+mod status;
 mod stored;
 
 use keelstone_harness::Suite;

@@ -135,6 +135,7 @@ fn check(input: &[u8]) -> Verdict {
         (Ok(Ok(_)), Ok(status)) => Ok(format!("read, {}", status == whole()[number])),
         // Pages may be whole while rows are not.
         (Ok(Ok(_)), Err(StatusError::Bolt(error))) => Err(format!("walked, and then refused: {error}")),
+        (Ok(Ok(_)), Err(StatusError::Open(error))) => Err(format!("there is nothing to open: {error}")),
         (Ok(Ok(_)), Err(StatusError::Revision { .. })) => Ok("no revision".to_owned()),
         (Ok(Ok(_)), Err(StatusError::Record { source, .. })) => Ok(source.to_string()),
         (Err(BoltError::Io { offset, len, .. }), _) => Err(format!("read outside of the file: {len} at {offset}")),
