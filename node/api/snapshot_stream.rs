@@ -95,7 +95,7 @@ async fn aside<T: Send + 'static>(
     })
 }
 
-/// Until aborted.
+/// A task of its own until it is aborted: a stream that the client does not read is not polled.
 async fn warn_when_slow(started: Instant, total_bytes: u64) {
     let period = PATIENCE.max(Duration::from_secs(total_bytes / SLOW_BYTES_PER_SEC));
     loop {

@@ -5,7 +5,9 @@ use crate::stored::open;
 use crate::{restored, suite};
 use keelstone::backup::{self, Status};
 use keelstone_harness::proto::etcdserverpb::alarm_request::AlarmAction;
-use keelstone_harness::proto::etcdserverpb::{AlarmRequest, AlarmType, CompactionRequest, PutRequest, RangeRequest};
+use keelstone_harness::proto::etcdserverpb::{
+    AlarmRequest, AlarmType, CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest,
+};
 use keelstone_harness::{Client, Cluster, ClusterSpec, http, tools, wait};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -83,6 +85,45 @@ async fn counted(etcdutl: [&Path; 2], file: &Path) -> Status {
     ours
 }
 
+/// Lets etcd remove nearly all rows from the tree that we built, which merges pages all over it, and has the rest checked.
+async fn shrink(restored: &Cluster, etcdutl: &Path, etcdctl: &Path) {
+    let client = restored[0].client();
+    let keys = DeleteRangeRequest { key: "filled/0001".into(), range_end: "filled/0019".into(), ..Default::default() };
+    let deleted = client.delete_range(keys).await.expect("delete");
+    assert_eq!(deleted.deleted, 1_800);
+    let revision = deleted.header.expect("a header").revision;
+    client.compact(CompactionRequest { revision, physical: true }).await.expect("compact");
+    let last = client.put("more", "again").await.expect("put");
+    let file = suite().make_folder("shrunk").join("snapshot.db");
+    let endpoints = format!("--endpoints={}", restored[0].endpoint());
+    run_aside(etcdctl, &[&endpoints, "snapshot", "save", text_of(&file)]).await;
+    let ours = backup::status_of_file(&file).expect("a whole file");
+    assert_eq!((status(etcdutl, &file).await.hash, ours.revision), (ours.hash.into(), last));
+}
+
+#[tokio::test]
+async fn a_database_that_etcd_left_is_read() {
+    let name = "a_database_that_etcd_left_is_read";
+    let (Some(etcd), Some(etcdutl)) = (tools::etcd(name), tools::etcdutl(7, name)) else { return };
+    let mut cluster = Cluster::start(&suite().with_server(&etcd), &ClusterSpec::of(1)).await;
+    let client = cluster[0].client();
+    // Three levels of pages, and free ones from what was there before.
+    fill(&client, 2_000).await;
+    fill(&client, 2_000).await;
+    client.compact(CompactionRequest { revision: 3_000, physical: true }).await.expect("compact");
+    cluster[0].terminate().await;
+    let file = cluster[0].data_dir().join("member/snap/db");
+    let theirs = status(&etcdutl, &file).await;
+    let ours = backup::status_of_file(&file).expect("a whole file");
+    let wanted = FileStatus {
+        hash: ours.hash.into(),
+        revision: ours.revision,
+        total_keys: ours.total_keys,
+        total_bytes: ours.total_bytes,
+    };
+    assert_eq!((theirs, ours.total_keys), (wanted, 2_000));
+}
+
 #[tokio::test]
 async fn etcd_goes_on_from_a_snapshot_that_was_saved_while_writes_went_on() {
     let name = "etcd_goes_on_from_a_snapshot_that_was_saved_while_writes_went_on";
@@ -124,6 +165,7 @@ async fn etcd_goes_on_from_a_snapshot_that_was_saved_while_writes_went_on() {
         same(&client, &restored[0].client(), counted.revision).await;
         let next = restored[0].client().put("more", "v").await.expect("etcd can be written to");
         assert_eq!(next, counted.revision + 1);
+        shrink(&restored, &etcdutl, &etcdctl).await;
     }
     writer.abort();
     cluster.assert_no_unexpected_errors();
