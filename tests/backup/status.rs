@@ -68,7 +68,7 @@ fn a_file_that_is_none_is_refused_with_the_page() {
     assert_eq!(
         (said.as_ref(), output.status.code()),
         (
-            "Error: neither meta page is valid: page 0: no bbolt database: it begins with 0x78787878; page 1: no bbolt database: it begins with 0x00000000\n",
+            "Error: neither meta page is valid: page 0: no bbolt database: it begins with 0x78787878; page 1: no bbolt database: it begins with 0x78787878\n",
             Some(1)
         )
     );

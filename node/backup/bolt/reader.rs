@@ -160,25 +160,26 @@ fn newest_meta(file: &dyn File, database_bytes: u64) -> Result<Meta, BoltError> 
             Ok(_) | Err(_) => first,
         }),
         Err(first) => {
-            let mut damage = MetaDamage::Magic { found: 0 };
+            let mut second = None;
             for offset in Meta::page_sizes() {
                 match meta_at(offset) {
-                    Ok(Ok(second)) if u64::from(second.page_bytes) == offset => return Ok(second),
+                    Ok(Ok(found)) if u64::from(found.page_bytes) == offset => return Ok(found),
                     // The next size may be it.
                     Ok(Ok(_)) => {}
-                    Ok(Err(found)) => damage = worst(damage, found),
+                    Ok(Err(found)) => second = Some(likelier(second, found)),
                     Err(BoltError::TooShort { .. }) => break,
                     Err(error) => return Err(error),
                 }
             }
-            Err(BoltError::NoMeta { first, second: damage })
+            Err(second
+                .map_or(BoltError::TooShort { bytes: database_bytes }, |second| BoltError::NoMeta { first, second }))
         }
     }
 }
 
 /// Where there is a magic number, there is the page.
-fn worst(known: MetaDamage, found: MetaDamage) -> MetaDamage {
-    if matches!(found, MetaDamage::Magic { .. }) { known } else { found }
+fn likelier(known: Option<MetaDamage>, found: MetaDamage) -> MetaDamage {
+    known.filter(|_| matches!(found, MetaDamage::Magic { .. })).unwrap_or(found)
 }
 
 /// The way through a tree: branches from the root down, and the leaf.
