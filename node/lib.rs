@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod lease;
 pub mod mvcc;
 
+pub mod backup;
 pub mod storage;
 pub mod wal;
 

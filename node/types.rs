@@ -45,6 +45,22 @@ pub struct LogPosition {
     pub index: u64,
 }
 
+/// A number of bytes as etcd's logs and tables print it (go-humanize, Bytes): two digits or three, in powers of 1000.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HumanBytes(pub u64);
+
+impl fmt::Display for HumanBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+        if self.0 < 10 {
+            return write!(f, "{} B", self.0);
+        }
+        let unit = self.0.ilog(1000) as usize;
+        let value = (self.0 as f64 / 1000_f64.powi(unit as i32) * 10.0).round() / 10.0;
+        write!(f, "{value:.*} {}", usize::from(value < 10.0), UNITS[unit])
+    }
+}
+
 /// A set of keys as requests name it, parsed once: one key, or `[start, end)` with an optional end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeyInterval {
@@ -92,6 +108,16 @@ impl KeyInterval {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_printed_as_etcd_prints_them() {
+        let sizes = [(20_480, "20 kB"), (9, "9 B"), (12, "12 B"), (1_048_576, "1.0 MB"), (82_854_982, "83 MB")];
+        for (bytes, printed) in
+            sizes.into_iter().chain([(999, "999 B"), (2_147_483_648, "2.1 GB"), (u64::MAX, "18 EB")])
+        {
+            assert_eq!(HumanBytes(bytes).to_string(), printed);
+        }
+    }
 
     #[test]
     fn a_range_end_of_one_zero_byte_is_open() {

@@ -1,6 +1,7 @@
 //! What operators ask of one member: its state, its alarms, hashes of its data.
 
 use super::node::Node;
+use super::snapshot_stream;
 use super::status::ApiError;
 use crate::apply::Reply;
 use crate::types::MemberId;
@@ -112,7 +113,7 @@ impl Maintenance for MaintenanceService {
     type SnapshotStream = BoxStream<'static, Result<pb::SnapshotResponse, Status>>;
 
     async fn snapshot(&self, _request: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(ApiError::NotBuilt("the snapshot").into())
+        Ok(Response::new(snapshot_stream::open(&self.node).await?))
     }
 
     async fn move_leader(

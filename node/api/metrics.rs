@@ -21,6 +21,8 @@ pub struct Metrics {
     pub health_failures: IntCounter,
     pub healthcheck: IntGaugeVec,
     pub healthchecks_total: IntCounterVec,
+    /// From the first row of a snapshot for an operator to its last byte, or to its end for another reason.
+    pub snapshot_seconds: Histogram,
     /// Of apply, which counts slow entries there.
     pub slow_applies: IntCounter,
 }
@@ -49,6 +51,14 @@ impl Metrics {
         let auth_revision = IntGauge::new("etcd_debugging_auth_revision", "The current revision of auth store.")?;
         auth_revision.set(FIRST_AUTH_REVISION.cast_signed());
         registry.register(Box::new(auth_revision))?;
+        let snapshot_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "etcd_disk_backend_snapshot_duration_seconds",
+                "How long operators' snapshots took to be sent.",
+            )
+            .buckets(exponential_buckets(0.01, 2.0, 17)?),
+        )?;
+        registry.register(Box::new(snapshot_seconds.clone()))?;
         Ok(Self {
             grpc: GrpcMetrics::register(registry, Rpc::LABELS)?,
             client_requests: Arc::new(ClientRequests::new(counters(
@@ -71,6 +81,7 @@ impl Metrics {
                 "The total number of each kind of healthcheck.",
                 &["type", "name", "status"],
             )?,
+            snapshot_seconds,
             slow_applies,
         })
     }

@@ -37,6 +37,7 @@ mod rpc;
 mod serve;
 mod services;
 mod slow_read;
+mod snapshot_stream;
 mod status;
 mod stream_end;
 pub mod watch;

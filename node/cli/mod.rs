@@ -4,6 +4,7 @@
 mod data_dir;
 mod default_host;
 mod etcd;
+mod etcdutl;
 mod not_built;
 mod notices;
 mod start_line;
@@ -37,7 +38,7 @@ const HELP: &str = "Keelstone, a server in etcd's place.
 
   keelstone server [flags]   run a member; --help lists the flags, which are etcd's
   keelstone ctl ...          etcdctl (not built yet)
-  keelstone utl ...          etcdutl (not built yet)
+  keelstone utl ...          work on files; --help lists the commands, which are etcdutl's
   keelstone --version
 
 Linked as etcd, etcdctl or etcdutl it is that program without a first word.
@@ -60,7 +61,7 @@ pub fn main() -> ExitCode {
     match choose(&args) {
         Choice::Face(Face::Server, rest) => etcd::run(&args, rest),
         Choice::Face(Face::Ctl, _) => not_built::answer("etcdctl"),
-        Choice::Face(Face::Utl, _) => not_built::answer("etcdutl"),
+        Choice::Face(Face::Utl, rest) => etcdutl::run(rest),
         Choice::Version => print_out(&version::own()),
         Choice::Help => print_out(HELP),
         Choice::Unclear => {

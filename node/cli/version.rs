@@ -11,6 +11,12 @@ pub fn etcd() -> String {
     format!("etcd Version: {ETCD_VERSION}\nGit SHA: {GIT_SHA}\nGo Version: {}\nGo OS/Arch: {os}/{arch}\n", runtime())
 }
 
+/// `etcdutl version`.
+pub fn etcdutl() -> String {
+    let (major_minor, _patch) = ETCD_VERSION.rsplit_once('.').expect("three numbers");
+    format!("etcdutl version: {ETCD_VERSION}\nAPI version: {major_minor}\n")
+}
+
 /// `keelstone --version`.
 pub fn own() -> String {
     format!("keelstone {} (behaves as etcd {ETCD_VERSION})\n", env!("CARGO_PKG_VERSION"))

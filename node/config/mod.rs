@@ -122,7 +122,7 @@ pub fn load(args: &[String], surroundings: &Surroundings<'_>, report: &mut Repor
 }
 
 /// An I/O error as Go prints it: the system's text in lower case, without the number.
-fn go_io_error(error: &io::Error) -> String {
+pub(crate) fn go_io_error(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

@@ -9,7 +9,7 @@ mod memory;
 mod real;
 
 pub use memory::MemoryDisk;
-pub use real::RealDisk;
+pub use real::{RealDisk, open_to_read};
 
 use std::fmt::Debug;
 use std::io;

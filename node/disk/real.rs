@@ -54,6 +54,14 @@ impl File for RealFile {
     }
 }
 
+/// Opens a file that is only read, such as one that an operator keeps: it may be write-protected.
+///
+/// # Errors
+/// It is not there, or may not be read.
+pub fn open_to_read(path: &Path) -> io::Result<Arc<dyn File>> {
+    Ok(Arc::new(RealFile(fs::File::open(path)?)))
+}
+
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;

@@ -6,7 +6,7 @@ use super::query::ReadError;
 use super::record::Record;
 use super::revision::{RowKey, end_of};
 use super::view::{View, parse_row_key};
-use crate::storage::{StorageError, Table};
+use crate::storage::{StorageError, Table, is_own_row};
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -137,7 +137,7 @@ impl View {
         for table in Table::ALL {
             crc = crc32c::crc32c_append(crc, table.name().as_bytes());
             self.version.scan::<StorageError>(table, (Bound::Unbounded, Bound::Unbounded), |key, value| {
-                let ignored = table == Table::Meta && (IGNORED.contains(&key) || key.starts_with(b"keelstone_"));
+                let ignored = (table == Table::Meta && IGNORED.contains(&key)) || is_own_row(table, key);
                 if !ignored {
                     crc = crc32c::crc32c_append(crc, key);
                     crc = crc32c::crc32c_append(crc, value);

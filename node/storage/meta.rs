@@ -24,6 +24,14 @@ const CONF_STATE_KEY: &[u8] = b"confState";
 const STORAGE_VERSION_KEY: &[u8] = b"storageVersion";
 const MEMBERSHIP_KEY: &[u8] = b"keelstone_membership";
 
+/// What our own rows of `meta` begin with.
+const OWN_PREFIX: &[u8] = b"keelstone_";
+
+/// True for a row that etcd does not know: it describes this file or this node, not the state.
+pub fn is_own_row(table: Table, key: &[u8]) -> bool {
+    table == Table::Meta && key.starts_with(OWN_PREFIX)
+}
+
 /// The rows of `meta`, read together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {

@@ -24,7 +24,7 @@ mod tests;
 pub use batch::{Batch, Durability, Fate, Sweep};
 pub use error::StorageError;
 pub use export::{Chunk, Export, Import};
-pub use meta::{FORMAT, Meta};
+pub use meta::{FORMAT, Meta, is_own_row};
 pub use metrics::Metrics;
 pub use table::Table;
 pub use version::Version;

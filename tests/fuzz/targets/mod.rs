@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod apply;
+mod bolt;
 mod config;
 pub mod peer;
 mod peer_answers;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use std::future::Future;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// Longer than etcd's own limit for a request (5 s and two election timeouts), so that its answer is seen.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -242,6 +242,12 @@ impl Client {
     pub async fn alarm(&self, request: AlarmRequest) -> Result<AlarmResponse, Status> {
         let request = self.request(request);
         self.unary(MaintenanceClient::new(self.channel()).alarm(request)).await
+    }
+
+    /// Opens the stream of a snapshot; without a deadline, since a slow reader may be what is tested.
+    pub async fn snapshot(&self) -> Result<Streaming<SnapshotResponse>, Status> {
+        let request = self.streaming_request(SnapshotRequest {});
+        self.unary(MaintenanceClient::new(self.channel()).snapshot(request)).await
     }
 
     pub async fn health(&self, service: &str) -> Result<ServingStatus, Status> {

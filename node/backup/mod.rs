@@ -1,0 +1,14 @@
+//! Backups as operators know them from etcd: a bbolt database with etcd's buckets, and the SHA-256 of its bytes behind it
+//! (DESIGN D10). Made from a pinned version of the state, so that what a file holds is the state after one entry.
+//!
+//! Invariants: memory is bounded by a few pages and one row, whatever the size of the state; a file that is read is believed
+//! in nothing. Knows nothing of Raft, of requests, or of what rows mean; [`status`] alone looks into them, as etcdutl does.
+
+pub mod bolt;
+mod save;
+mod status;
+mod verify;
+
+pub use save::{BLOB_BYTES, Blob, Save, SaveError};
+pub use status::{Status, StatusError, status, status_of_file};
+pub use verify::{DIGEST_BYTES, VerifyError, database_bytes, verify};

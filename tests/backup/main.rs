@@ -1,0 +1,18 @@
+//! What operators keep: files that etcd's own tools write are read here, and files of ours are taken by etcd's own tools and
+//! by etcd itself.
+
+mod files;
+mod live;
+mod programs;
+mod restored;
+mod save;
+mod status;
+mod stored;
+
+use keelstone_harness::Suite;
+use std::sync::OnceLock;
+
+fn suite() -> &'static Suite {
+    static SUITE: OnceLock<Suite> = OnceLock::new();
+    SUITE.get_or_init(|| Suite::new(env!("CARGO_BIN_EXE_keelstone"), env!("CARGO_TARGET_TMPDIR"), "backup"))
+}

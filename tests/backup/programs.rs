@@ -1,0 +1,48 @@
+//! Runs of etcd's own programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What a run printed.
+///
+/// # Panics
+/// If it failed.
+pub fn run(program: &Path, args: &[&str]) -> String {
+    let output = Command::new(program).env("ETCDCTL_API", "3").args(args).output().expect("run a program");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{} {args:?}: {out}{err}", program.display());
+    out.into_owned()
+}
+
+/// As [`run`], while tasks of the test go on.
+pub async fn run_aside(program: &Path, args: &[&str]) -> String {
+    let (program, args): (PathBuf, Vec<String>) =
+        (program.to_owned(), args.iter().map(|&arg| arg.to_owned()).collect());
+    let run = move || run(&program, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(run).await.expect("the program succeeds")
+}
+
+/// What `etcdutl snapshot status` says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FileStatus {
+    pub hash: u64,
+    pub revision: i64,
+    pub total_keys: u64,
+    pub total_bytes: u64,
+}
+
+pub async fn status(etcdutl: &Path, file: &Path) -> FileStatus {
+    let text = run_aside(etcdutl, &["snapshot", "status", text_of(file), "-w", "json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let number = |name: &str| json[name].as_u64().unwrap_or_else(|| panic!("no {name} in {text}"));
+    FileStatus {
+        hash: number("hash"),
+        revision: number("revision") as i64,
+        total_keys: number("totalKey"),
+        total_bytes: number("totalSize"),
+    }
+}
+
+pub fn text_of(path: &Path) -> &str {
+    path.to_str().expect("a path of the suite")
+}
