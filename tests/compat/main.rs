@@ -1,6 +1,7 @@
 //! Keelstone in etcd's place: official etcdctl of three versions prints the same against it as against real etcd,
 //! and its log on disk is etcd's.
 
+mod ctl;
 mod etcdctl;
 mod transcript;
 mod wal;

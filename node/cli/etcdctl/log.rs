@@ -19,15 +19,20 @@ impl Logger {
 
     /// One line with fields, all of them texts.
     pub fn line(self, level: &str, message: &str, fields: &[(&str, &str)]) {
+        self.line_with(level, message, |object| {
+            for (name, value) in fields {
+                object.always_text(name, value);
+            }
+        });
+    }
+
+    /// One line with what `fields` adds to it.
+    pub fn line_with(self, level: &str, message: &str, fields: impl FnOnce(&mut json::Object)) {
         let mut object = json::Object::default();
-        object
-            .text("level", level)
-            .text("ts", &timestamp(SystemTime::now()))
-            .text("logger", self.0.unwrap_or_default());
+        let time = timestamp(SystemTime::now());
+        object.text("level", level).text("ts", &time).text("logger", self.0.unwrap_or_default());
         object.text("msg", message);
-        for (name, value) in fields {
-            object.always_text(name, value);
-        }
+        fields(&mut object);
         eprintln!("{}", object.end());
     }
 }

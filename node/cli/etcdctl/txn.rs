@@ -4,7 +4,7 @@ use super::client::methods;
 use super::failure::{Failure, INVALID_INPUT, Outcome};
 use super::flags::{Flag, FlagSet, Values};
 use super::tree::{Command, Group, HELP};
-use super::{Call, del, get, go, printer, put, words};
+use super::{Call, del, get, go, printer, put, usage, words};
 use keelstone_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use keelstone_proto::etcdserverpb::request_op::Request;
 use keelstone_proto::etcdserverpb::{Compare, RequestOp, TxnRequest};
@@ -146,8 +146,10 @@ fn request(line: &str) -> Result<RequestOp, Failure> {
     let mut flags = FlagSet::default();
     flags.add(command.flags);
     flags.add(HELP);
-    let values = Values::parse(&flags, &words[at + 1..]).ok().filter(|values| !values.wants_help);
-    let values = values.ok_or_else(|| invalid(format!("invalid txn request: {line}")))?;
+    let Some(values) = Values::parse(&flags, &words[at + 1..]).ok().filter(|values| !values.wants_help) else {
+        eprintln!("{}", usage::of_line(command));
+        return Err(invalid(format!("invalid txn request: {line}")));
+    };
     let request = match command.name() {
         "get" => Request::RequestRange(get::request(&values, &values.words)?),
         "put" => Request::RequestPut(put::request(&values, &values.words)?),
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn a_comparison_is_read_in_go_s_quotes() {
         let read = compare("mod(\"a b\") > \"3\"").unwrap();
-        assert_eq!((read.key.as_ref(), read.target_union), (&b"a b"[..], Some(TargetUnion::ModRevision(3))));
+        assert_eq!((read.key.as_ref(), &read.target_union), (&b"a b"[..], &Some(TargetUnion::ModRevision(3))));
         assert_eq!((read.target(), read.result()), (CompareTarget::Mod, CompareResult::Greater));
         let read = compare("lease(`k`) != \"1f\"").unwrap();
         assert_eq!(read.target_union, Some(TargetUnion::Lease(0x1f)));

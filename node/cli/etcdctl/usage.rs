@@ -59,6 +59,13 @@ pub fn usage(of: &Located) -> String {
     out
 }
 
+/// The usage of a command that stands in a line of another.
+pub fn of_line(command: &Command) -> String {
+    let mut own: Vec<&Flag> = command.flags.iter().chain(HELP).collect();
+    own.sort_by_key(|flag| flag.name);
+    format!("Usage:\n   {} [flags]\n\nFlags:\n{}\n", command.line, flags(&own, command.name()).trim_end())
+}
+
 /// A line for each command, the descriptions in one column.
 fn list<'a>(parent: &Command, children: impl Iterator<Item = &'a &'static Command>) -> String {
     let longest = parent.children.iter().map(|child| child.name().len()).max().unwrap_or(0);

@@ -120,16 +120,10 @@ impl Client {
                 Err(status) => status,
             };
             let error = CallError::from_status(status, deadline);
-            self.0.logger.line(
-                "warn",
-                "retrying of unary invoker failed",
-                &[
-                    ("target", &self.0.settings.target()),
-                    ("method", method.path),
-                    ("attempt", &attempt.to_string()),
-                    ("error", &error.as_rpc()),
-                ],
-            );
+            self.0.logger.line_with("warn", "retrying of unary invoker failed", |fields| {
+                fields.text("target", &self.0.settings.target()).text("method", method.path);
+                fields.always("attempt", &attempt.to_string()).text("error", &error.as_rpc());
+            });
             attempt += 1;
             if error.is_deadline() || attempt == ATTEMPTS {
                 return Err(error);

@@ -13,6 +13,9 @@ const MAX_REQUEST: usize = 2 << 20;
 /// What Go calls `math.MaxInt32`.
 const MAX_RECEIVE: usize = 0x7fff_ffff;
 
+/// Name and password.
+pub type User = (String, String);
+
 /// How to reach a cluster, and as whom.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -24,8 +27,7 @@ pub struct Settings {
     pub keepalive_timeout: Duration,
     pub max_request_bytes: usize,
     pub max_receive_bytes: usize,
-    /// Name and password.
-    pub user: Option<(String, String)>,
+    pub user: Option<User>,
     pub token: Option<String>,
 }
 
@@ -119,7 +121,7 @@ impl Settings {
 }
 
 /// User and token; a password that is missing is asked for.
-fn credentials(values: &Values) -> Result<(Option<(String, String)>, Option<String>), Failure> {
+fn credentials(values: &Values) -> Result<(Option<User>, Option<String>), Failure> {
     let (user, token) = (values.text("user"), values.text("auth-jwt-token"));
     if !token.is_empty() {
         return Ok((None, Some(token.to_owned())));
@@ -133,7 +135,7 @@ fn credentials(values: &Values) -> Result<(Option<(String, String)>, Option<Stri
 ///
 /// # Errors
 /// If the password cannot be asked for.
-pub fn split_user(user: &str, password: &str, prompt: &str) -> Result<Option<(String, String)>, Failure> {
+pub fn split_user(user: &str, password: &str, prompt: &str) -> Result<Option<User>, Failure> {
     if user.is_empty() {
         return Ok(None);
     }

@@ -7,11 +7,13 @@ mod fields;
 pub mod json;
 mod keys;
 mod leases;
+mod maintenance;
 mod table;
 
 pub use access::{Named, Permitted};
-pub use cluster::{Changed, Downgraded, Hashed, Health, Moved, State};
+pub use cluster::{Changed, Hashed, Health, State};
 pub use keys::{Watched, type_of};
+pub use maintenance::{Downgraded, Moved};
 
 use super::failure::{BAD_FEATURE, Failure, Outcome};
 use fields::Fields;

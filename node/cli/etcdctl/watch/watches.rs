@@ -204,6 +204,9 @@ fn reason(answer: &WatchResponse) -> String {
         COMPACTED.to_owned()
     } else if answer.cancel_reason.is_empty() {
         FUTURE.to_owned()
+    } else if answer.cancel_reason.starts_with("rpc error: ") {
+        // The server refuses watches with its own errors as text.
+        answer.cancel_reason.clone()
     } else {
         CallError::from_status(Status::failed_precondition(answer.cancel_reason.clone()), None).to_string()
     }
