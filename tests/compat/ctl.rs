@@ -409,7 +409,6 @@ async fn users_and_roles_are_etcdctls() {
             "auth disable --user=root:rt",
             "defrag",
             "defrag --cluster",
-            "member add m9 --peer-urls=http://127.0.0.1:9 --learner",
             "member promote 5",
         ] {
             script.run(line);

@@ -169,6 +169,14 @@ pub fn bytes(size: u64) -> String {
     if value < 10.0 { format!("{value:.1} {}", UNITS[exponent]) } else { format!("{value:.0} {}", UNITS[exponent]) }
 }
 
+/// An error of the system: Go knows the same texts, without capitals and numbers.
+pub fn system_error(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
 /// `%v` of a list of texts.
 pub fn list(items: &[String]) -> String {
     format!("[{}]", items.join(" "))
@@ -191,6 +199,12 @@ mod tests {
         }
         assert_eq!(unquote("`a\\b` x"), Some((b"a\\b".to_vec(), " x")));
         assert_eq!(unquote("\"open"), None);
+    }
+
+    #[test]
+    fn errors_of_the_system_have_no_capitals() {
+        assert_eq!(system_error(&std::io::Error::from_raw_os_error(20)), "not a directory");
+        assert_eq!(system_error(&std::io::Error::from_raw_os_error(111)), "connection refused");
     }
 
     #[test]

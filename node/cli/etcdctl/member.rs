@@ -150,3 +150,24 @@ async fn list(call: &mut Call) -> Outcome {
     let request = MemberListRequest { linearizable };
     printer.show(&client.call(methods::MEMBER_LIST, request, call.deadline()).await.map_err(Failure::error)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keelstone_proto::etcdserverpb::Member;
+
+    #[test]
+    fn a_new_member_is_told_the_whole_cluster() {
+        let member = |id, name: &str, url: &str| Member {
+            id,
+            name: name.to_owned(),
+            peer_urls: vec![url.to_owned()],
+            ..Member::default()
+        };
+        let members = vec![member(1, "", "http://b"), member(2, "a", "http://a")];
+        let response = MemberAddResponse { member: Some(members[0].clone()), members, ..MemberAddResponse::default() };
+        let expected = "\nETCD_NAME=\"b\"\nETCD_INITIAL_CLUSTER=\"b=http://b,a=http://a\"\n\
+                        ETCD_INITIAL_ADVERTISE_PEER_URLS=\"http://b\"\nETCD_INITIAL_CLUSTER_STATE=\"existing\"\n";
+        assert_eq!(settings("b", &response, "http://b"), expected);
+    }
+}

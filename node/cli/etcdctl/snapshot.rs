@@ -52,7 +52,8 @@ async fn save(call: &mut Call) -> Outcome {
     let saved = fetch(&client, &path, &part_path, deadline).await;
     match std::fs::remove_file(&part_path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Logger::unnamed().line("error", "Failed to cleanup .part file", &[("error", &error.to_string())]);
+            let text = format!("unlinkat {}: {}", part_path.display(), go::system_error(&error));
+            Logger::unnamed().line("error", "Failed to cleanup .part file", &[("error", &text)]);
         }
         _ => {}
     }
@@ -71,7 +72,7 @@ async fn fetch(client: &Client, path: &Path, part_path: &Path, deadline: Deadlin
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options
         .open(part_path)
-        .map_err(|error| format!("could not open {shown} ({})", in_words_of_go("open", part_path, &error)))?;
+        .map_err(|error| format!("could not open {shown} (open {shown}: {})", go::system_error(&error)))?;
     log.line("info", "created temporary db file", &[("path", &shown)]);
     let begun = Instant::now();
     let (size, version) = receive(client, &mut file, deadline).await?;
@@ -91,7 +92,10 @@ async fn fetch(client: &Client, path: &Path, part_path: &Path, deadline: Deadlin
         ],
     );
     let name = path.display().to_string();
-    std::fs::rename(part_path, path).map_err(|error| format!("could not rename {shown} to {name} ({error})"))?;
+    std::fs::rename(part_path, path).map_err(|error| {
+        let why = go::system_error(&error);
+        format!("could not rename {shown} to {name} (rename {shown} {name}: {why})")
+    })?;
     log.line("info", "saved", &[("path", &name)]);
     Ok(version)
 }
@@ -127,15 +131,4 @@ async fn receive(client: &Client, file: &mut File, deadline: Deadline) -> Result
 fn bar_style() -> ProgressStyle {
     let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
     style.unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-/// `open x: permission denied`
-fn in_words_of_go(what: &str, path: &Path, error: &std::io::Error) -> String {
-    let why = match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        std::io::ErrorKind::IsADirectory => "is a directory".to_owned(),
-        _ => error.to_string(),
-    };
-    format!("{what} {}: {why}", path.display())
 }

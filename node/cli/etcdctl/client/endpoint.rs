@@ -1,6 +1,7 @@
 //! Addresses of members: `host:port`, `http://host:port`, `unix://path`; without a port it is 2379.
 
 use super::Settings;
+use crate::cli::etcdctl::go;
 use crate::net::{Connecting, Connection, Dial};
 use std::error::Error;
 use std::path::PathBuf;
@@ -106,12 +107,8 @@ fn cause(error: &(dyn Error + 'static)) -> String {
         error = source;
     }
     match error.downcast_ref::<std::io::Error>() {
-        Some(error) => match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-            std::io::ErrorKind::NotFound => "connect: no such file or directory".to_owned(),
-            std::io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-            _ => error.to_string(),
-        },
+        Some(error) if error.kind() == std::io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+        Some(error) => format!("connect: {}", go::system_error(error)),
         None => error.to_string(),
     }
 }
