@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Our binary by the name of etcdctl.
-fn ours() -> PathBuf {
+pub fn ours() -> PathBuf {
     let path = suite().make_folder("ctl").join("etcdctl");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_keelstone"), &path).expect("link our binary");
     path
@@ -204,8 +204,8 @@ async fn the_environment_sets_flags() {
 }
 
 #[tokio::test]
-async fn watches_locks_and_mirrors_run_as_etcdctls() {
-    check("watches_locks_and_mirrors_run_as_etcdctls", suite(), |mut script| async {
+async fn watches_and_locks_run_as_etcdctls() {
+    check("watches_and_locks_run_as_etcdctls", suite(), |mut script| async {
         for line in ["put k/1 a", "put k/2 b", "del k/1"] {
             script.run(line);
         }

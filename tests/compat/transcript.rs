@@ -125,7 +125,7 @@ impl Transcript {
 }
 
 /// Reads the child's output as it comes.
-fn collect(child: &mut Child) -> Arc<Mutex<String>> {
+pub fn collect(child: &mut Child) -> Arc<Mutex<String>> {
     let printed = Arc::new(Mutex::new(String::new()));
     let (copy, output) = (printed.clone(), child.stdout.take().expect("stdout is a pipe"));
     std::thread::spawn(move || {
