@@ -30,15 +30,17 @@ pub async fn renew(
     let mut expires = Instant::now() + first;
     while Instant::now() < expires {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let opened = timeout_at(expires, client.stream(methods::LEASE_KEEP_ALIVE, ReceiverStream::new(queue))).await;
-        if let Ok(Ok(mut answers)) = opened {
-            while requests.send(LeaseKeepAliveRequest { id }).await.is_ok() {
-                let Ok(Ok(Some(answer))) = timeout_at(expires, answers.message()).await else { break };
+        let opened = client.stream(methods::LEASE_KEEP_ALIVE, ReceiverStream::new(queue));
+        // A server of Go answers nothing, not even that the stream is open, before it has a request.
+        let mut waiting = requests.send(LeaseKeepAliveRequest { id }).await.is_ok();
+        if let Ok(Ok(mut answers)) = timeout_at(expires, opened).await {
+            while waiting && let Ok(Ok(Some(answer))) = timeout_at(expires, answers.message()).await {
                 let Some(ttl) = u64::try_from(answer.ttl).ok().filter(|&ttl| ttl > 0) else { return Ok(()) };
                 told(&answer)?;
                 let ttl = Duration::from_secs(ttl);
                 expires = Instant::now() + ttl;
                 sleep(ttl / 3).await;
+                waiting = requests.send(LeaseKeepAliveRequest { id }).await.is_ok();
             }
         }
         sleep_until(expires.min(Instant::now() + RECONNECT_PAUSE)).await;
