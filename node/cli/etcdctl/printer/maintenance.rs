@@ -9,7 +9,8 @@ use prost::Message;
 impl Answer for AlarmResponse {
     fn simple(&self, out: &mut Text) {
         for alarm in &self.alarms {
-            // Protobuf's text form, which leaves zeros out.
+            // Protobuf's text form, which leaves zeros out. Go puts one blank or two between the fields, by a hash of its
+            // binary, so that nobody relies on it.
             let member = Some(alarm.member_id).filter(|&id| id != 0).map(|id| format!("memberID:{id}"));
             let kind = Some(alarm_name(alarm.alarm)).filter(|name| name != "NONE").map(|name| format!("alarm:{name}"));
             out.line(member.into_iter().chain(kind).collect::<Vec<_>>().join(" "));
