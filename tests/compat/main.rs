@@ -2,6 +2,7 @@
 //! and its log on disk is etcd's.
 
 mod ctl;
+mod ctl_help;
 mod ctl_running;
 mod etcdctl;
 mod transcript;
