@@ -177,7 +177,7 @@ fn normalise_line(line: &str) -> String {
 }
 
 fn replacement<'a>(word: &'a str, last_name: &str) -> &'a str {
-    const NUMBERED: [&str; 9] = [
+    const NUMBERED: [&str; 13] = [
         "raft_term",
         "raftTerm",
         "raftIndex",
@@ -186,6 +186,10 @@ fn replacement<'a>(word: &'a str, last_name: &str) -> &'a str {
         "dbSizeInUse",
         "hash",
         "RaftTerm",
+        "RaftIndex",
+        "RaftAppliedIndex",
+        "DBSize",
+        "DBSizeInUse",
         "ENDPOINT",
     ];
     let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
