@@ -4,6 +4,7 @@
 mod data_dir;
 mod default_host;
 mod etcd;
+mod etcdctl;
 mod etcdutl;
 mod not_built;
 mod notices;
@@ -37,7 +38,7 @@ enum Choice<'a> {
 const HELP: &str = "Keelstone, a server in etcd's place.
 
   keelstone server [flags]   run a member; --help lists the flags, which are etcd's
-  keelstone ctl ...          etcdctl (not built yet)
+  keelstone ctl ...          the client; --help lists the commands, which are etcdctl's
   keelstone utl ...          work on files; --help lists the commands, which are etcdutl's
   keelstone --version
 
@@ -60,7 +61,7 @@ pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     match choose(&args) {
         Choice::Face(Face::Server, rest) => etcd::run(&args, rest),
-        Choice::Face(Face::Ctl, _) => not_built::answer("etcdctl"),
+        Choice::Face(Face::Ctl, rest) => etcdctl::run(rest),
         Choice::Face(Face::Utl, rest) => etcdutl::run(rest),
         Choice::Version => print_out(&version::own()),
         Choice::Help => print_out(HELP),

@@ -116,11 +116,11 @@ fn the_name_of_the_program_picks_the_face() {
     let dir = tempfile::tempdir().unwrap();
     for (link, args, code, says) in [
         ("etcd", &["--version"][..], 0, "etcd Version: 3.7.3"),
-        ("etcdctl", &["version"], 4, "etcdctl is not built yet in Keelstone"),
+        ("etcdctl", &["version"], 0, "etcdctl version: 3.7.3"),
         ("etcdutl", &["version"], 0, "etcdutl version: 3.7.3\nAPI version: 3.7\n"),
         ("etcdutl", &["defrag"], 4, "etcdutl defrag is not built yet in Keelstone"),
         ("etcdutl", &["snapshot", "restore", "f"], 4, "etcdutl snapshot restore is not built yet in Keelstone"),
-        ("keelstone", &["ctl", "get", "a"], 4, "etcdctl is not built yet in Keelstone"),
+        ("keelstone", &["ctl", "get"], 128, "Error: get command needs one argument as key"),
         ("keelstone", &["server", "grpc-proxy", "start"], 4, "grpc-proxy is not built yet in Keelstone"),
         ("keelstone", &["--version"], 0, "(behaves as etcd 3.7.3)"),
         ("keelstone", &["serve"], 2, "keelstone server [flags]"),

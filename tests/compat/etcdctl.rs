@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The whole script on one fresh member.
-async fn session(suite: &Suite, etcdctl: &Path, minor: u32) -> String {
+pub async fn session(suite: &Suite, etcdctl: &Path, minor: u32) -> String {
     let cluster = Cluster::start(suite, &ClusterSpec::of(1)).await;
     let mut script = Transcript::new(etcdctl.to_owned(), minor, cluster[0].client_port);
     keys(&mut script);
@@ -146,14 +146,14 @@ async fn check(minor: u32, test: &str) {
 }
 
 /// A suite that runs on real etcd 3.7, if `KEELSTONE_ETCD_37` or the search path has one.
-fn real_etcd() -> Option<Suite> {
+pub fn real_etcd() -> Option<Suite> {
     let etcd = tools::find_etcd(7)?;
     Some(suite().with_server(&etcd))
 }
 
 /// Names the command whose output differs.
 #[track_caller]
-fn same(ours: &str, expected: &str, what: &str) {
+pub fn same(ours: &str, expected: &str, what: &str) {
     let (ours, expected) = (ours.split("$ etcdctl "), expected.split("$ etcdctl "));
     for (number, (ours, expected)) in ours.zip(expected).enumerate() {
         assert!(ours == expected, "{what}, command {number}:\nours: etcdctl {ours}\nwanted: etcdctl {expected}");

@@ -2,6 +2,7 @@
 //! run to run or between equal servers: ids, sizes, times, ports, log positions, versions.
 
 use keelstone_harness::wait;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::PathBuf;
@@ -51,8 +52,18 @@ impl Transcript {
 
     /// As [`Self::run`], with text for its input.
     pub fn run_with_input(&mut self, line: &str, input: &str) {
-        let mut child = self.command(line).spawn().expect("start etcdctl");
-        child.stdin.take().expect("stdin is a pipe").write_all(input.as_bytes()).expect("write its input");
+        self.run_with(line, input, &[]);
+    }
+
+    /// As [`Self::run_with_input`], with variables of the environment.
+    pub fn run_with(&mut self, line: &str, input: &str, variables: &[(&str, &str)]) {
+        let mut command = self.command(line);
+        command.envs(variables.iter().copied());
+        let mut child = command.spawn().expect("start etcdctl");
+        // One that refuses its flags does not read.
+        if let Err(error) = child.stdin.take().expect("stdin is a pipe").write_all(input.as_bytes()) {
+            assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "write the input of {line}");
+        }
         let output = child.wait_with_output().expect("wait for etcdctl");
         let (printed, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if let Some(lease) = printed.strip_prefix("lease ").and_then(|rest| rest.split_once(" granted")) {
@@ -73,6 +84,21 @@ impl Transcript {
         child.wait().expect("wait for etcdctl");
         let printed = printed.lock().expect("no panic while reading").clone();
         self.note(line, "", &printed, "", "stopped");
+    }
+
+    /// Starts a line that ends in order when it is interrupted, and interrupts it once it has printed `lines` lines.
+    pub async fn interrupt(&mut self, line: &str, lines: usize) {
+        let mut child = self.command(line).spawn().expect("start etcdctl");
+        let printed = collect(&mut child);
+        let what = format!("{lines} lines from etcdctl {line}");
+        wait::until_true(&what, LIMIT, || printed.lock().expect("no panic while reading").lines().count() >= lines)
+            .await;
+        let pid = Pid::from_raw(child.id().cast_signed()).expect("a running process");
+        kill_process(pid, Signal::INT).expect("interrupt etcdctl");
+        let output = child.wait_with_output().expect("wait for etcdctl");
+        let printed = printed.lock().expect("no panic while reading").clone();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        self.note(line, "", &printed, &complained, &format!("{:?}", output.status.code()));
     }
 
     fn note(&mut self, line: &str, input: &str, printed: &str, complained: &str, end: &str) {
@@ -99,7 +125,7 @@ impl Transcript {
 }
 
 /// Reads the child's output as it comes.
-fn collect(child: &mut Child) -> Arc<Mutex<String>> {
+pub fn collect(child: &mut Child) -> Arc<Mutex<String>> {
     let printed = Arc::new(Mutex::new(String::new()));
     let (copy, output) = (printed.clone(), child.stdout.take().expect("stdout is a pipe"));
     std::thread::spawn(move || {
@@ -151,7 +177,7 @@ fn normalise_line(line: &str) -> String {
 }
 
 fn replacement<'a>(word: &'a str, last_name: &str) -> &'a str {
-    const NUMBERED: [&str; 9] = [
+    const NUMBERED: [&str; 13] = [
         "raft_term",
         "raftTerm",
         "raftIndex",
@@ -160,6 +186,10 @@ fn replacement<'a>(word: &'a str, last_name: &str) -> &'a str {
         "dbSizeInUse",
         "hash",
         "RaftTerm",
+        "RaftIndex",
+        "RaftAppliedIndex",
+        "DBSize",
+        "DBSizeInUse",
         "ENDPOINT",
     ];
     let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
