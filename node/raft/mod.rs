@@ -7,6 +7,7 @@
 mod bootstrap;
 mod config;
 mod consensus;
+mod defragment;
 mod leadership;
 mod lease;
 mod log_store;
@@ -25,9 +26,10 @@ mod suite_tests;
 
 pub use bootstrap::bootstrap_log;
 pub use consensus::{Consensus, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
+pub use defragment::{DefragmentError, Shrunk, defragment};
 pub use lease::LeaseAnswer;
 pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing};
 pub use snapshot::conf_state;
-pub use state_files::{OnFatal, RECEIVED, StateFileError, StateFiles};
+pub use state_files::{COPIED, OnFatal, RECEIVED, StateFileError, StateFiles};
 pub use state_machine::OnApplied;
 pub use types::DecodeError;

@@ -24,6 +24,11 @@ const CONF_STATE_KEY: &[u8] = b"confState";
 const STORAGE_VERSION_KEY: &[u8] = b"storageVersion";
 const MEMBERSHIP_KEY: &[u8] = b"keelstone_membership";
 
+/// True for the rows that describe the file they are in, not the state.
+pub(super) fn is_of_the_file(table: Table, key: &[u8]) -> bool {
+    table == Table::Meta && (key == FORMAT_KEY || key == SIZES_KEY)
+}
+
 /// The rows of `meta`, read together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {

@@ -414,7 +414,7 @@ impl Member {
             self.truncate_after(committed);
         }
         self.promises.lock().snapshots.push(position);
-        self.files.put_in_place(file).map_err(failed)?;
+        self.files.put_in_place(&file).map_err(failed)?;
         self.runtime.block_on(self.worker.install(storage)).map_err(|_| self.ended())?;
         {
             let mut promises = self.promises.lock();

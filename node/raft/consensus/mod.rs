@@ -3,6 +3,7 @@
 mod leader;
 
 use super::config::openraft_config;
+use super::defragment::{self, DefragmentError};
 use super::leadership::Leadership;
 use super::log_store::{LogStore, SharedConfState};
 use super::network::{Identity, PROTOCOL, PeerClients, Purpose, Timing};
@@ -125,6 +126,8 @@ struct Inner {
     request_ids: RequestIds,
     proposals: mpsc::Sender<Queued>,
     reads: mpsc::Sender<read_index::Waiting>,
+    defragmentations: mpsc::Sender<defragment::Asked>,
+    defragmenting: watch::Receiver<bool>,
     counters: Counters,
 }
 
@@ -201,6 +204,8 @@ impl Consensus {
         let raft = Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
         let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
         let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);
+        let (defragmentations, defragment_queue) = mpsc::channel(defragment::QUEUE_LEN);
+        let (defragment_active, defragmenting) = watch::channel(false);
         let (leader_known, leader) = watch::channel(None);
         let inner = Inner {
             identity: parts.identity,
@@ -219,6 +224,8 @@ impl Consensus {
             peers,
             proposals,
             reads,
+            defragmentations,
+            defragmenting,
             counters: Counters::default(),
             raft,
         };
@@ -226,6 +233,7 @@ impl Consensus {
         let mut tasks = JoinSet::new();
         tasks.spawn(propose::run(consensus.clone(), proposal_queue));
         tasks.spawn(read_index::run(consensus.clone(), read_queue));
+        tasks.spawn(defragment::run(consensus.clone(), defragment_queue, defragment_active));
         tasks.spawn(consensus.clone().follow_leadership(leader_known));
         if !parts.limits.stands_at_once {
             consensus.inner.raft.runtime_config().elect(false);
@@ -415,7 +423,29 @@ impl Consensus {
         self.inner.wal.term_at(index)
     }
 
-    pub(super) fn state_files(&self) -> &StateFiles {
+    pub(super) fn worker(&self) -> &Worker {
+        &self.inner.worker
+    }
+
+    /// Makes this member's state file as small as its rows allow, without a pause. It goes on if the caller leaves.
+    ///
+    /// # Errors
+    /// Why it is as it was.
+    pub async fn defragment(&self) -> Result<(), DefragmentError> {
+        let (asked, done) = oneshot::channel();
+        self.inner.defragmentations.try_send(asked).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => DefragmentError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => DefragmentError::Stopped,
+        })?;
+        done.await.map_err(|_| DefragmentError::Stopped)?
+    }
+
+    /// Whether the state file is being defragmented.
+    pub fn defragmenting(&self) -> watch::Receiver<bool> {
+        self.inner.defragmenting.clone()
+    }
+
+    pub(super) fn state_files(&self) -> &Arc<StateFiles> {
         &self.inner.state_files
     }
 
