@@ -105,7 +105,7 @@ pub const REFUSED: &[Case] = &[
     file("initial-cluster-state: foo", "unexpected clusterState \"foo\""),
 
     ours(&["--unsafe-no-fsync"], "--unsafe-no-fsync is not built yet in Keelstone: it belongs to running without fsync. Leave it at its default (false)"),
-    ours(&["--quota-backend-bytes=1"], "--quota-backend-bytes is not built yet in Keelstone: it belongs to the space quota. Leave it at its default (0)"),
+    ours(&["--memory-mlock"], "--memory-mlock is not built yet in Keelstone: it belongs to memory locking. Leave it at its default (false)"),
     ours(&["--max-learners=2"], "--max-learners is not built yet in Keelstone: it belongs to membership changes. Leave it at its default (1)"),
     ours(&["--grpc-keepalive-min-time=1s"], "--grpc-keepalive-min-time is not built yet in Keelstone: it belongs to a limit on the pings of clients. Leave it at its default (5s)"),
     ours(&["--cert-file=x"], "--cert-file is not built yet in Keelstone: it belongs to TLS. Leave it at its default"),
