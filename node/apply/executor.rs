@@ -175,7 +175,8 @@ impl Executor {
                 self.has_no_name |= matches!(moved, Move::Done { .. });
                 answer(reply, moved);
             }
-            Job::Moved { reply } => {
+            Job::Moved { synced, reply } => {
+                synced?;
                 self.has_no_name = false;
                 answer(reply, ());
             }

@@ -75,8 +75,8 @@ impl Worker {
         self.call(|reply| Job::MoveTo { copy, rename, reply }).await
     }
 
-    /// The name of the new file is durable.
-    pub async fn moved(&self) -> Result<(), Stopped> {
-        self.call(|reply| Job::Moved { reply }).await
+    /// The name of the new file is durable; if it is not, apply ends, since nothing can become durable any more.
+    pub async fn moved(&self, synced: Result<(), StorageError>) -> Result<(), Stopped> {
+        self.call(|reply| Job::Moved { synced, reply }).await
     }
 }

@@ -8,7 +8,7 @@ use super::moving::{Move, Rename, StateFile};
 use super::thread::{Shared, Thread, unless_fatal};
 use super::{Applier, Committed, Fatal, Outcome, StateSnapshot, Waiters};
 use crate::clock::Clock;
-use crate::storage::{Copy, Storage};
+use crate::storage::{Copy, Storage, StorageError};
 use crate::threads::{Threads, Work};
 use crate::types::LogPosition;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub(super) enum Job {
     Install { storage: Storage, reply: oneshot::Sender<LogPosition> },
     StateFile { reply: oneshot::Sender<StateFile> },
     MoveTo { copy: Box<Copy>, rename: Rename, reply: oneshot::Sender<Move> },
-    Moved { reply: oneshot::Sender<()> },
+    Moved { synced: Result<(), StorageError>, reply: oneshot::Sender<()> },
     WhenDurable(WhenDurable),
     Close { reply: oneshot::Sender<()> },
 }

@@ -209,9 +209,7 @@ async fn one_step(
 async fn finish(files: &Arc<StateFiles>, worker: &Worker, old: Storage) -> Result<(), DefragmentError> {
     let syncing = Arc::clone(files);
     let synced = files.threads.run(Work::Read, move || syncing.sync_folder()).await?;
-    // An error of it ends the node.
-    synced.map_err(|_| DefragmentError::Stopped)?;
-    worker.moved().await?;
+    worker.moved(synced.map_err(|error| io::Error::from(error).into())).await?;
     files.threads.run(Work::Read, move || drop(old)).await?;
     Ok(())
 }

@@ -62,7 +62,7 @@ fn apply(storage: &Storage, changes: &[Change], index: u64, next: &mut u32) {
         }
     }
     batch.set_applied(LogPosition { term: 1, index });
-    batch.commit(if index % 3 == 0 { Durability::Durable } else { Durability::Volatile }).unwrap();
+    batch.commit(if index.is_multiple_of(3) { Durability::Durable } else { Durability::Volatile }).unwrap();
 }
 
 /// All rows but those that say how large the file is.

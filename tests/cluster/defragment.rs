@@ -83,7 +83,8 @@ async fn a_member_killed_while_it_is_defragmented_has_all_that_was_acknowledged(
             }
             cluster.restart(0).await;
             let client = cluster[0].client();
-            for (key, (answered, last)) in std::mem::take(&mut *written.lock().unwrap()) {
+            let written = std::mem::take(&mut *written.lock().unwrap());
+            for (key, (answered, last)) in written {
                 let found = client.get(key.clone()).await.expect("get").kvs.pop();
                 let value = found.map_or(0, |kv| String::from_utf8_lossy(&kv.value).parse().expect("a number"));
                 // An earlier round's value is there if none of this one was answered.
