@@ -10,7 +10,7 @@ use keelstone::clock::{Clock, Ticks};
 use keelstone::config::{self, Loaded, Settings, Surroundings};
 use keelstone::disk::{DiskLock, MemoryDisk};
 use keelstone::lease::Lessor;
-use keelstone::raft::{self, StateFileError, StateFiles};
+use keelstone::raft::{self, DefragmentError, StateFileError, StateFiles};
 use keelstone::server::bootstrap::{self, Tools};
 use keelstone::server::{StateFailed, World};
 use keelstone::storage::Chunk;
@@ -426,8 +426,8 @@ impl Member {
     }
 
     /// Defragments the state while entries are applied up to each of `indexes`, and the log is written. A copy that
-    /// cannot be made changes nothing.
-    pub fn defragment(&mut self, indexes: &[u64]) -> Result<(), Ended> {
+    /// cannot be made changes nothing; why it could not is returned.
+    pub fn defragment(&mut self, indexes: &[u64]) -> Result<Option<DefragmentError>, Ended> {
         let (files, worker) = (Arc::clone(&self.files), self.worker.clone());
         let Member { wal, writer, worker: applier, waiters, promises, fatal, runtime, .. } = self;
         let life = async {
@@ -458,10 +458,7 @@ impl Member {
         let (done, ()) = runtime.block_on(async { tokio::join!(raft::defragment(&files, &worker), life) });
         self.fatal()?;
         self.acknowledge();
-        if let Err(error) = done {
-            println!("  not defragmented: {error}");
-        }
-        Ok(())
+        Ok(done.err())
     }
 
     /// Reads all of log and state, and compares it with what was committed.

@@ -9,6 +9,7 @@ use keelstone::apply::{Applier, Committed, Parts, conf_change};
 use keelstone::cluster::MemberChange;
 use keelstone::disk::{Disk, MemoryDisk};
 use keelstone::lease::Lessor;
+use keelstone::raft::DefragmentError;
 use keelstone::storage::{Chunk, Durability, Storage};
 use keelstone::types::{LogPosition, MemberId};
 use keelstone::wal::{Entry, EntryKind, HardState};
@@ -170,7 +171,7 @@ impl Script {
             Step::CommitDurably => return self.member().commit_durably(),
             Step::Purge => self.purge(),
             Step::Install => return self.install(),
-            Step::Defragment => return self.defragment(),
+            Step::Defragment => return self.defragment().map(drop),
             Step::Close => return self.restart(Restart::InOrder),
             Step::Kill => return self.restart(Restart::Killed),
             Step::WriteLog => drop(self.member().step_log()?),
@@ -268,7 +269,7 @@ impl Script {
     }
 
     /// Entries are applied meanwhile, some of which the log may not have synced yet.
-    fn defragment(&mut self) -> Result<(), Ended> {
+    pub fn defragment(&mut self) -> Result<Option<DefragmentError>, Ended> {
         let (applied, commit) = (self.member().applied(), self.promises.lock().commit);
         let last = commit.max(applied);
         let mut indexes: Vec<u64> = (0..3).map(|_| self.random.random_range(applied..=last)).collect();
