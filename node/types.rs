@@ -45,19 +45,31 @@ pub struct LogPosition {
     pub index: u64,
 }
 
-/// A number of bytes as etcd's logs and tables print it (go-humanize, Bytes): two digits or three, in powers of 1000.
+/// A size as etcd's log prints it: in powers of 1000, with one digit behind the point below ten (the Go package
+/// `go-humanize`, `Bytes`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HumanBytes(pub u64);
 
 impl fmt::Display for HumanBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-        if self.0 < 10 {
-            return write!(f, "{} B", self.0);
+        let HumanBytes(bytes) = *self;
+        if bytes < 10 {
+            return write!(f, "{bytes} B");
         }
-        let unit = self.0.ilog(1000) as usize;
-        let value = (self.0 as f64 / 1000_f64.powi(unit as i32) * 10.0).round() / 10.0;
-        write!(f, "{value:.*} {}", usize::from(value < 10.0), UNITS[unit])
+        let power = bytes.ilog(1000);
+        let unit = 1000_u128.pow(power);
+        // Tenths of the unit, rounded half up.
+        let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
+        let name = UNITS[power as usize];
+        if tenths < 100 {
+            write!(f, "{}.{} {name}", tenths / 10, tenths % 10)
+        } else {
+            // What was rounded is rounded again, half to even, as Go prints a float without digits.
+            let (whole, rest) = (tenths / 10, tenths % 10);
+            let up = rest > 5 || (rest == 5 && whole % 2 == 1);
+            write!(f, "{} {name}", whole + u128::from(up))
+        }
     }
 }
 
@@ -109,13 +121,23 @@ impl KeyInterval {
 mod tests {
     use super::*;
 
+    /// Printed by `humanize.Bytes`.
     #[test]
     fn sizes_are_printed_as_etcd_prints_them() {
-        let sizes = [(20_480, "20 kB"), (9, "9 B"), (12, "12 B"), (1_048_576, "1.0 MB"), (82_854_982, "83 MB")];
-        for (bytes, printed) in
-            sizes.into_iter().chain([(999, "999 B"), (2_147_483_648, "2.1 GB"), (u64::MAX, "18 EB")])
-        {
-            assert_eq!(HumanBytes(bytes).to_string(), printed);
+        let printed = [
+            (0, "0 B"),
+            (9, "9 B"),
+            (10, "10 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (20_480, "20 kB"),
+            (9_950, "10 kB"),
+            (2_147_483_648, "2.1 GB"),
+            (8_589_934_592, "8.6 GB"),
+            (u64::MAX, "18 EB"),
+        ];
+        for (bytes, text) in printed {
+            assert_eq!(HumanBytes(bytes).to_string(), text, "{bytes}");
         }
     }
 

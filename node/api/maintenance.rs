@@ -86,7 +86,13 @@ impl Maintenance for MaintenanceService {
         &self,
         _request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
-        Err(ApiError::NotBuilt("defragmentation").into())
+        tracing::info!("starting defragment");
+        self.node.consensus.defragment().await.map_err(|error| {
+            tracing::warn!(%error, "failed to defragment");
+            ApiError::from(error)
+        })?;
+        tracing::info!("finished defragment");
+        Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {

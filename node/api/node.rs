@@ -3,7 +3,7 @@
 use super::header::Answerer;
 use super::metrics::{Metrics, Outcomes};
 use super::status::ApiError;
-use crate::alarm::AlarmType;
+use crate::alarm::{Alarm, AlarmType};
 use crate::apply::{Published, Reply, Worker, cost};
 use crate::cluster::ClusterState;
 use crate::lease::Lessor;
@@ -48,11 +48,13 @@ pub struct Node {
 /// The state cannot be read: the node must stop (DESIGN D9).
 pub type OnUnreadable = Box<dyn Fn(&StorageError) + Send + Sync>;
 
-/// Sizes of the state file in bytes.
+/// Sizes of the state file in bytes, and whether there is room for more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StorageStats {
     pub total_bytes: i64,
     pub in_use_bytes: i64,
+    /// The disk is nearly full.
+    pub disk_is_low: bool,
 }
 
 /// Of cluster and state file, as `major.minor.patch`. None until the cluster has agreed on one.
@@ -248,11 +250,17 @@ impl Node {
         self.check_quota(cost::lease_grant()).await
     }
 
-    /// A request beyond the quota raises the alarm for all members, which then refuse all that need space. What
+    /// A request beyond the quota, or beyond what the disk can take, raises the alarm for all members, which then refuse all that need space. What
     /// needs none is let through (etcd `v3rpc/quota.go`).
     async fn check_quota(&self, cost_bytes: u64) -> Result<(), ApiError> {
-        if cost_bytes == 0 || !exceeds_quota(self.storage_stats().total_bytes, cost_bytes, self.settings.quota_bytes) {
+        let StorageStats { total_bytes, disk_is_low, .. } = self.storage_stats();
+        let fits = !(disk_is_low || exceeds_quota(total_bytes, cost_bytes, self.settings.quota_bytes));
+        if cost_bytes == 0 || fits {
             return Ok(());
+        }
+        let own = Alarm { kind: AlarmType::NoSpace, member: self.consensus.member_id() };
+        if self.published.alarms.load().get(Some(own.kind)).any(|alarm| alarm == own) {
+            return Err(ApiError::NoSpace);
         }
         let alarm = pb::AlarmRequest {
             action: AlarmAction::Activate.into(),

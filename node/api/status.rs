@@ -5,7 +5,7 @@ use crate::admission::AdmissionError;
 use crate::apply::{self, ApplyError};
 use crate::cluster::MemberChangeError;
 use crate::lease::LeaseError;
-use crate::raft::{ChangeError, ChangeRefused, RequestError, TransferError};
+use crate::raft::{ChangeError, ChangeRefused, DefragmentError, RequestError, TransferError};
 use tonic::{Code, Status};
 
 /// Declares [`ApiError`], its rows, and the list of them that the golden test walks.
@@ -192,6 +192,21 @@ impl From<ApplyError> for ApiError {
             ApplyError::Corrupt => ApiError::Corrupt,
             ApplyError::ClusterVersion => ApiError::Raw(error.to_string()),
             ApplyError::AuthNotBuilt => ApiError::NotBuilt("authentication"),
+        }
+    }
+}
+
+impl From<DefragmentError> for ApiError {
+    /// etcd has no code for what the disk says either.
+    fn from(error: DefragmentError) -> Self {
+        match error {
+            DefragmentError::Stopped => ApiError::Stopped,
+            DefragmentError::NoRoom { .. }
+            | DefragmentError::Disk(_)
+            | DefragmentError::Copy(_)
+            | DefragmentError::Overtaken
+            | DefragmentError::Outdated
+            | DefragmentError::QueueFull => ApiError::Raw(error.to_string()),
         }
     }
 }

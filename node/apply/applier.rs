@@ -117,6 +117,20 @@ impl Applier {
         Ok(self.applied)
     }
 
+    /// Goes on in another file that holds the same state. Readers of the old one keep it until they end.
+    pub fn move_to(&mut self, storage: Storage) -> Result<(), Fatal> {
+        Ok(self.store.move_to(storage)?)
+    }
+
+    pub fn storage(&self) -> &Storage {
+        self.store.storage()
+    }
+
+    /// The lowest revision that can be read; rows below may be there yet. -1 if nothing was compacted.
+    pub fn compact_revision(&self) -> i64 {
+        self.store.compacted()
+    }
+
     /// Reads what is kept in memory beside the key index, and publishes it.
     fn load(&mut self, attachments: Vec<(Bytes, LeaseId)>) -> Result<(), Fatal> {
         let version = self.store.storage().version()?;

@@ -5,6 +5,7 @@
 //! state that is ahead of its log (reference/storage.md 3.3).
 
 use super::metrics::Metrics;
+use super::moving::{self, Move, StateFile};
 use super::pace::Pace;
 use super::worker::{Job, Settings, Shown, Start, WhenDurable};
 use super::{Applier, Committed, Fatal, Outcome, Waiters};
@@ -70,6 +71,8 @@ pub(super) struct Executor {
     /// Rows of the next slice, fewer than the setting if the last ones took too long.
     slice_rows: usize,
     pace: Pace,
+    /// The state has moved to a file whose name is not durable: what is committed to it is not either.
+    has_no_name: bool,
 }
 
 /// Whether the thread goes on.
@@ -100,6 +103,7 @@ impl Executor {
             when_durable,
             slice_rows,
             pace,
+            has_no_name: false,
         }
     }
 
@@ -137,14 +141,18 @@ impl Executor {
 
     /// How long to wait for a job before there is something else to do.
     pub fn pause(&self) -> Duration {
-        let until_durable = if self.wants_durable() {
+        let until_durable = if self.has_no_name || self.wants_durable() {
             LOG_POLL
         } else if self.undurable.entries > 0 {
             self.settings.durable_interval.saturating_sub(self.clock.now().since(self.undurable.since))
         } else {
             IDLE
         };
-        if self.applier.is_compacting() { until_durable.min(self.pace.wait(self.clock.now())) } else { until_durable }
+        match self.applier.is_compacting() {
+            true if self.applier.storage().copy_is_behind() => until_durable.min(LOG_POLL),
+            true => until_durable.min(self.pace.wait(self.clock.now())),
+            false => until_durable,
+        }
     }
 
     fn run_job(&mut self, job: Job) -> Result<Next, Fatal> {
@@ -158,6 +166,22 @@ impl Executor {
                 self.publish(position);
                 self.now_durable(position)?;
                 answer(reply, position);
+            }
+            Job::StateFile { reply } => {
+                let (storage, compact_revision) = (self.applier.storage().clone(), self.applier.compact_revision());
+                answer(reply, StateFile { storage, compact_revision });
+            }
+            Job::MoveTo { copy, rename, reply } => {
+                let (durable, log) = (&self.shown.durable, &self.log_synced);
+                let bounds = (durable.load(Ordering::Acquire), log.load(Ordering::Acquire));
+                let moved = moving::move_to(&mut self.applier, copy, rename, bounds)?;
+                self.has_no_name |= matches!(moved, Move::Done { .. });
+                answer(reply, moved);
+            }
+            Job::Moved { synced, reply } => {
+                synced?;
+                self.has_no_name = false;
+                answer(reply, ());
             }
             Job::WhenDurable(WhenDurable::Snapshot(reply)) if defect::on(Defect::PurgedBeforeDurable) => {
                 answer(reply, self.applier.snapshot()?);
@@ -209,7 +233,8 @@ impl Executor {
     }
 
     fn wants_durable(&self) -> bool {
-        !self.when_durable.is_empty() || self.undurable.is_due(&self.settings, 1, self.clock.now())
+        let is_due = !self.when_durable.is_empty() || self.undurable.is_due(&self.settings, 1, self.clock.now());
+        is_due && !self.has_no_name
     }
 
     fn log_has(&self, index: u64) -> bool {
@@ -258,6 +283,10 @@ impl Executor {
 
     fn compact_a_slice(&mut self) -> Result<(), Fatal> {
         if !self.applier.is_compacting() || !self.pace.wait(self.clock.now()).is_zero() {
+            return Ok(());
+        }
+        // Whoever copies the state has to repeat all that goes.
+        if self.applier.storage().copy_is_behind() {
             return Ok(());
         }
         let start = self.clock.now();

@@ -4,10 +4,11 @@
 use super::applier::WARN_AFTER;
 use super::executor::{Executor, len_bytes};
 use super::metrics::Metrics;
+use super::moving::{Move, Rename, StateFile};
 use super::thread::{Shared, Thread, unless_fatal};
 use super::{Applier, Committed, Fatal, Outcome, StateSnapshot, Waiters};
 use crate::clock::Clock;
-use crate::storage::Storage;
+use crate::storage::{Copy, Storage, StorageError};
 use crate::threads::{Threads, Work};
 use crate::types::LogPosition;
 use std::sync::Arc;
@@ -64,10 +65,12 @@ pub struct Stopped;
 /// A job, and the room that it takes in the queue.
 pub(super) type Queued = (Job, OwnedSemaphorePermit);
 
-#[derive(Debug)]
 pub(super) enum Job {
     Apply { batch: Vec<Committed>, reply: oneshot::Sender<Outcome> },
     Install { storage: Storage, reply: oneshot::Sender<LogPosition> },
+    StateFile { reply: oneshot::Sender<StateFile> },
+    MoveTo { copy: Box<Copy>, rename: Rename, reply: oneshot::Sender<Move> },
+    Moved { synced: Result<(), StorageError>, reply: oneshot::Sender<()> },
     WhenDurable(WhenDurable),
     Close { reply: oneshot::Sender<()> },
 }
@@ -148,7 +151,7 @@ impl Worker {
         self.jobs.send((job, permit)).map_err(|_| Stopped)
     }
 
-    async fn call<R>(&self, job: impl FnOnce(oneshot::Sender<R>) -> Job) -> Result<R, Stopped> {
+    pub(super) async fn call<R>(&self, job: impl FnOnce(oneshot::Sender<R>) -> Job) -> Result<R, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(job(reply)).await?;
         answer.await.map_err(|_| Stopped)

@@ -208,6 +208,7 @@ fn storage(values: &Values) -> Storage {
             Ok(bytes) => Some(bytes),
             Err(_) => None,
         },
+        auto_disarm: values.bool("auto-disarm-nospace"),
         max_wals: values.uint("max-wals"),
     }
 }

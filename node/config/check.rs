@@ -248,7 +248,6 @@ fn duration_error(text: &str) -> String {
 /// True for another spelling of the default, or of what there is without the feature.
 fn says_the_default(flag: &Flag, values: &Values) -> bool {
     match flag.name {
-        "quota-backend-bytes" => values.int(flag.name) == 2 << 30,
         "grpc-keepalive-min-time" => values.duration(flag.name).or_zero().is_zero(),
         _ => false,
     }
@@ -381,7 +380,6 @@ mod tests {
             "--feature-gates InitialCorruptCheck is not built yet in Keelstone: it belongs to corruption checks. \
              Leave it at its default"
         );
-        assert!(checked(&["--quota-backend-bytes=2147483648"]).is_ok());
         assert!(checked(&["--grpc-keepalive-min-time=0"]).is_ok());
         assert_eq!(
             checked(&["--force-new-cluster"]).unwrap_err(),

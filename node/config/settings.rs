@@ -100,6 +100,8 @@ impl Raft {
 pub struct Storage {
     /// The size at which NOSPACE is raised. None: no limit (a negative `--quota-backend-bytes`).
     pub quota_bytes: Option<u64>,
+    /// Whether this member clears its NOSPACE alarm by itself.
+    pub auto_disarm: bool,
     /// Log segments to keep at least; zero keeps all (etcd's word: "0 is unlimited").
     pub max_wals: u64,
 }

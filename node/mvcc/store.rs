@@ -58,6 +58,14 @@ impl Store {
         Self::load(storage, metrics, Some(views))
     }
 
+    /// Goes on in another file that holds the same state, between two batches. Index and compactions stay.
+    pub fn move_to(&mut self, storage: Storage) -> Result<(), StorageError> {
+        self.last = Arc::new(View { version: storage.version()?, ..View::clone(&self.last) });
+        self.storage = storage;
+        self.views.publish(self.last.clone());
+        Ok(())
+    }
+
     fn load(storage: Storage, metrics: Metrics, views: Option<Views>) -> Result<Opened, StorageError> {
         let version = storage.version()?;
         let Loaded { index, last_main, attachments } = load(&version)?;

@@ -1,8 +1,8 @@
-//! Where a received snapshot becomes the state file.
+//! Where a received snapshot, or a copy without gaps, becomes the state file.
 
 use crate::defect::{self, Defect};
 use crate::disk::Disk;
-use crate::storage::{self, Import, StorageError};
+use crate::storage::{self, Copy, CopyError, Import, Storage, StorageError};
 use crate::threads::Threads;
 use std::fmt;
 use std::io;
@@ -12,6 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Instead of the state file's extension while it is received.
 pub const RECEIVED: &str = "redb.received";
+
+/// The same while it is copied to be defragmented.
+pub const COPIED: &str = "redb.defrag";
 
 /// Ends the node: a file of it cannot be read or written (DESIGN D9). What comes after counts for nothing.
 pub type OnFatal = Arc<dyn Fn(&dyn std::error::Error) + Send + Sync>;
@@ -109,17 +112,72 @@ impl StateFiles {
         Ok(Some((ReceivedFile { path, _only_one: only_one }, import)))
     }
 
+    /// The place for a copy of the state, as soon as no other file is made beside the live one.
+    pub async fn place_for_copy(&self) -> Option<ReceivedFile> {
+        let only_one = Arc::clone(&self.receiving).acquire_owned().await.ok()?;
+        Some(ReceivedFile { path: self.path.with_extension(COPIED), _only_one: only_one })
+    }
+
+    /// Begins a copy of the open state file there.
+    ///
+    /// # Errors
+    /// The file cannot be made. The state is as it was.
+    pub fn begin_copy(&self, of: &Storage, place: &ReceivedFile) -> Result<Copy, CopyError> {
+        let created = self.remove_copy(place).and_then(|()| self.disk.create(&place.path));
+        let file = created.map_err(|error| CopyError::Target(error.into()))?;
+        Copy::begin(of, file, self.cache_bytes)
+    }
+
+    /// Removes a copy, if there is one.
+    ///
+    /// # Errors
+    /// It is there and stays.
+    pub fn remove_copy(&self, place: &ReceivedFile) -> io::Result<()> {
+        if self.disk.exists(&place.path)? { self.disk.remove_file(&place.path) } else { Ok(()) }
+    }
+
+    /// Bytes that files beside the state may take.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn available_bytes(&self) -> io::Result<u64> {
+        self.disk.available_bytes(self.folder())
+    }
+
+    pub fn metrics(&self) -> &storage::Metrics {
+        &self.metrics
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
     /// Puts a durable file in the place of the live one, durably.
     ///
     /// # Errors
     /// The rename or the sync of the folder failed.
-    pub fn put_in_place(&self, received: ReceivedFile) -> Result<(), StateFileError> {
-        self.check("rename to", &self.path, self.disk.rename(&received.path, &self.path))?;
+    pub fn put_in_place(&self, received: &ReceivedFile) -> Result<(), StateFileError> {
+        self.rename_into_place(received)?;
         if defect::on(Defect::ReceivedStateNotSynced) {
             return Ok(());
         }
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        self.check("sync", folder, self.disk.sync_dir(folder))
+        self.sync_folder()
+    }
+
+    /// The first half of [`Self::put_in_place`]: a crash may find either file.
+    ///
+    /// # Errors
+    /// The rename failed.
+    pub fn rename_into_place(&self, beside: &ReceivedFile) -> Result<(), StateFileError> {
+        self.check("rename to", &self.path, self.disk.rename(&beside.path, &self.path))
+    }
+
+    /// The second half.
+    ///
+    /// # Errors
+    /// The sync of the folder failed.
+    pub fn sync_folder(&self) -> Result<(), StateFileError> {
+        self.check("sync", self.folder(), self.disk.sync_dir(self.folder()))
     }
 }
 

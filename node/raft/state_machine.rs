@@ -132,8 +132,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotSource) -> Result<(), io::Error> {
         let received = snapshot.into_file(Arc::clone(&self.files)).await?;
         // Once it stands in the old one's place a crash finds it; before, the old one.
-        self.files.put_in_place(received.file)?;
+        self.files.put_in_place(&received.file)?;
         self.applied = self.worker.install(received.storage).await.map_err(io::Error::other)?;
+        // Not before: a copy of the old state must not take its place.
+        drop(received.file);
         self.membership = Some(types::stored_membership_to_bytes(&meta.last_membership));
         self.remember(meta.last_membership.membership());
         // What the snapshot applied has no answers here; whoever waits must not try again.

@@ -214,7 +214,7 @@ pub(super) fn resolve(url: &Url) -> Result<Url, String> {
 
 /// A crash before a rename leaves a file that nobody relies on, as large as the state at worst.
 fn remove_leftovers(disk: &dyn Disk, state_path: &Path) -> anyhow::Result<()> {
-    for extension in [FRESH, raft::RECEIVED] {
+    for extension in [FRESH, raft::RECEIVED, raft::COPIED] {
         let left = state_path.with_extension(extension);
         if is_there(disk, &left)? {
             disk.remove_file(&left).with_context(|| format!("remove {}", left.display()))?;

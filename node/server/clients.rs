@@ -3,11 +3,11 @@
 use super::listen::Listener;
 use super::registers::Registers;
 use super::shutdown::DRAIN;
-use super::{Node, StateFailed};
+use super::{Node, StateFailed, space};
 use crate::api::watch::{Parts as WatchParts, WatchService};
 use crate::api::{self, ConnectionSettings, Doors, Edge, HealthService, PageSet, Pages, Services, serve_client};
 use crate::api::{StreamEnder, StreamEnds};
-use crate::config::Settings;
+use crate::config::{Gate, Settings};
 use crate::metrics::server::{ServerFacts, ServerReading, register};
 use crate::net::Listen;
 use crate::watch::ProgressPeriod;
@@ -19,9 +19,6 @@ use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// etcd's default quota, which holds when none was set.
-const DEFAULT_QUOTA_BYTES: i64 = 2 * 1024 * 1024 * 1024;
-
 pub struct Clients {
     node: Arc<api::Node>,
     watch: WatchService,
@@ -29,6 +26,8 @@ pub struct Clients {
     registry: Registry,
     connections: ConnectionSettings,
     health: watch::Sender<ServingStatus>,
+    /// Whether health says so while the state is defragmented (gate StopGRPCServiceOnDefrag).
+    stops_on_defragment: bool,
     ender: Arc<StreamEnder>,
     ends: StreamEnds,
 }
@@ -37,9 +36,9 @@ impl Clients {
     /// # Errors
     /// A metric is registered already.
     pub fn new(node: &Node, settings: &Settings, registers: &Registers) -> anyhow::Result<Self> {
-        let quota_bytes = quota_bytes(settings);
+        let quota_bytes = space::quota_bytes(settings);
         register_server_metrics(node, settings, quota_bytes, &registers.registry)?;
-        let sizes = registers.storage.clone();
+        let (sizes, room) = (registers.storage.clone(), node.room.clone());
         let (end_process, path) = (Arc::clone(&node.end_process), node.state_path.clone());
         let shared = Arc::new(api::Node::new(api::Parts {
             consensus: node.consensus.clone(),
@@ -56,7 +55,7 @@ impl Clients {
             threads: node.threads.clone(),
             storage_stats: Box::new(move || {
                 let (total_bytes, in_use_bytes) = sizes.sizes();
-                api::StorageStats { total_bytes, in_use_bytes }
+                api::StorageStats { total_bytes, in_use_bytes, disk_is_low: room.is_low() }
             }),
             on_unreadable: Box::new(move |error| end_process(&StateFailed { path: path.clone(), cause: error })),
         }));
@@ -84,6 +83,7 @@ impl Clients {
                 drain: DRAIN,
             },
             health: watch::channel(ServingStatus::NotServing).0,
+            stops_on_defragment: settings.gates.enabled(Gate::StopGrpcServiceOnDefrag),
             ender: Arc::new(ender),
             ends,
         })
@@ -124,6 +124,10 @@ impl Clients {
             self.spawn(listener, self.edge(false, Some(PageSet::Client)), serving, stopping);
         }
         self.health.send_replace(ServingStatus::Serving);
+        if self.stops_on_defragment {
+            let active = self.node.consensus.defragmenting();
+            background.spawn(follow_defragment(active, self.health.clone(), stopping.clone()));
+        }
         let (ender, node) = (Arc::clone(&self.ender), Arc::clone(&self.node));
         let election = node.consensus.timing().election;
         background.spawn(async move { ender.follow_leader(election, || node.has_leader()).await });
@@ -162,11 +166,29 @@ impl Clients {
     }
 }
 
-fn quota_bytes(settings: &Settings) -> i64 {
-    match settings.storage.quota_bytes {
-        Some(0) => DEFAULT_QUOTA_BYTES,
-        Some(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
-        None => -1,
+/// As etcd's `v3rpc/health.go` does, although nothing waits for a defragmentation here.
+async fn follow_defragment(
+    mut active: watch::Receiver<bool>,
+    health: watch::Sender<ServingStatus>,
+    stopping: watch::Receiver<bool>,
+) {
+    while active.changed().await.is_ok() {
+        if *stopping.borrow() {
+            return;
+        }
+        let (from, to) = match *active.borrow_and_update() {
+            true => (ServingStatus::Serving, ServingStatus::NotServing),
+            false => (ServingStatus::NotServing, ServingStatus::Serving),
+        };
+        let changed = health.send_if_modified(|status| *status == from && std::mem::replace(status, to) != to);
+        let status = to.as_str_name();
+        match to {
+            ServingStatus::NotServing if changed => {
+                tracing::warn!(service = "", status, reason = "defrag is active", "grpc service status changed");
+            }
+            _ if changed => tracing::info!(service = "", status, "grpc service status changed"),
+            _ => {}
+        }
     }
 }
 

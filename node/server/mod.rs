@@ -9,6 +9,7 @@ mod listen;
 mod publish;
 mod registers;
 mod shutdown;
+mod space;
 mod stall;
 
 use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
@@ -146,6 +147,7 @@ struct Node {
     threads: Threads,
     end_process: EndProcess,
     state_path: PathBuf,
+    room: space::Room,
     removed: Arc<Notify>,
     wal: wal::Wal,
     last_index_found: u64,
@@ -161,7 +163,8 @@ impl Node {
         ground: Ground,
         end_process: EndProcess,
     ) -> anyhow::Result<Node> {
-        let World { disk, clock, threads, dial, cache_bytes, observer, .. } = world;
+        let World { disk, clock, threads, dial, segment_bytes, cache_bytes, observer } = world;
+        let room = space::Room::new(Arc::clone(&disk), settings, segment_bytes);
         let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
         let timing = Timing {
             heartbeat: settings.raft.heartbeat_interval,
@@ -255,6 +258,7 @@ impl Node {
             threads,
             end_process,
             state_path,
+            room,
             removed,
             wal,
             last_index_found: last_index,
@@ -286,6 +290,17 @@ impl Node {
         }
         background.spawn(expiry::run(consensus.clone(), Arc::clone(&published.lessor), Arc::clone(&self.clock)));
         background.spawn(stall::run(consensus.clone(), self.wal.clone()));
+        let (quota_bytes, sizes) = (space::quota_bytes(settings), registers.storage.clone());
+        space::log_quota(quota_bytes);
+        let alarm = space::SpaceAlarm {
+            consensus: consensus.clone(),
+            alarms: Arc::clone(&published.alarms),
+            room: self.room.clone(),
+            total_bytes: Box::new(move || sizes.sizes().0),
+            quota_bytes,
+            may_clear: settings.storage.auto_disarm,
+        };
+        background.spawn(alarm.run());
         if let Some(automatic) = settings.compaction.automatic {
             background.spawn(compactor::run(automatic, consensus.clone(), published.views.clone()));
         }

@@ -9,7 +9,7 @@ use super::sums::BlockSums;
 use crate::disk::File;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Trouble {
     first: OnceLock<FileError>,
     /// Where the last read began.
     last_read: AtomicU64,
+    /// The file has been replaced.
+    retired: AtomicBool,
 }
 
 /// A call that failed.
@@ -56,10 +58,20 @@ impl From<FileError> for io::Error {
     }
 }
 
+/// Another file has taken the place of this one, which keeps what it had then.
+#[derive(Debug, thiserror::Error)]
+#[error("another file has taken the place of this one")]
+struct Replaced;
+
 impl Trouble {
     /// An error if some call has failed.
     pub fn check(&self) -> io::Result<()> {
         self.first.get().map_or(Ok(()), |first| Err(first.clone().into()))
+    }
+
+    /// Nothing that is written reaches the file any more. Reads go on.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
     }
 
     pub fn last_read(&self) -> u64 {
@@ -70,6 +82,19 @@ impl Trouble {
 impl Backend {
     pub(super) fn new(file: Arc<dyn File>, usage: Arc<Usage>, trouble: Arc<Trouble>) -> Self {
         Self { file, sums: BlockSums::default(), usage, trouble }
+    }
+
+    /// As [`Self::call`], for what changes the file.
+    fn change(
+        &self,
+        action: &'static str,
+        offset: Option<u64>,
+        call: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.trouble.retired.load(Ordering::Acquire) {
+            return Err(io::Error::other(Replaced));
+        }
+        self.call(action, offset, call)
     }
 
     fn call<R>(
@@ -102,18 +127,22 @@ impl redb::StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.usage.written_end.fetch_min(len, Ordering::Relaxed);
-        self.sums.resized(len);
-        self.call("resize", Some(len), || self.file.set_len(len))
+        self.change("resize", Some(len), || {
+            self.usage.written_end.fetch_min(len, Ordering::Relaxed);
+            self.sums.resized(len);
+            self.file.set_len(len)
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.call("sync", None, || self.file.sync_data())
+        self.change("sync", None, || self.file.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.usage.written_end.fetch_max(offset + data.len() as u64, Ordering::Relaxed);
-        self.sums.written(offset, data);
-        self.call("write", Some(offset), || self.file.write_at(offset, data))
+        self.change("write", Some(offset), || {
+            self.usage.written_end.fetch_max(offset + data.len() as u64, Ordering::Relaxed);
+            self.sums.written(offset, data);
+            self.file.write_at(offset, data)
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! A write transaction: rows of any table, all or nothing.
 
+use super::changes::Changes;
 use super::{Storage, StorageError, Table, meta};
 use redb::{ReadableTable, WriteTransaction};
 use std::collections::BTreeMap;
@@ -41,7 +42,9 @@ pub struct Batch {
     storage: Storage,
     /// Rows that were set, or removed, one by one. Written with the commit, in order: opening a table costs as much as
     /// writing some rows to it.
-    single: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
+    single: Changes,
+    /// Rows that sweeps removed.
+    swept: Vec<(Table, Vec<Vec<u8>>)>,
     /// Bytes of all rows, with what this batch has written.
     row_bytes: u64,
 }
@@ -56,7 +59,7 @@ impl Batch {
     pub(super) fn begin(storage: &Storage) -> Result<Self, StorageError> {
         let transaction = storage.database.begin_write()?;
         let row_bytes = storage.usage.row_bytes.load(Ordering::Relaxed);
-        Ok(Self { transaction, storage: storage.clone(), single: BTreeMap::new(), row_bytes })
+        Ok(Self { transaction, storage: storage.clone(), single: BTreeMap::new(), swept: Vec::new(), row_bytes })
     }
 
     pub(super) fn create_tables(&mut self) -> Result<(), StorageError> {
@@ -77,7 +80,8 @@ impl Batch {
         self.single.insert((table, key.to_vec()), None);
     }
 
-    /// Adds rows behind the last one, in ascending order: the quick way, with one handle and one descent.
+    /// Adds rows behind the last one, in ascending order: the quick way, with one handle and one descent. Of a state that
+    /// is in use only the key table: who copies it looks for such rows there alone.
     pub fn append<'r>(
         &mut self,
         table: Table,
@@ -120,15 +124,18 @@ impl Batch {
             let interval = (Bound::Included(first.as_slice()), Bound::Included(end.as_slice()));
             rows.retain_in::<&[u8], _>(interval, |key, _| next.next_if(|doomed| doomed.as_slice() == key).is_none())?;
         }
-        Ok(Sweep { visited_rows, removed_rows: doomed.len(), last })
+        let removed_rows = doomed.len();
+        self.swept.push((table, doomed));
+        Ok(Sweep { visited_rows, removed_rows, last })
     }
 
     /// Makes the batch visible, and durable if asked. A [`super::Version`] taken from now on sees it.
     pub fn commit(mut self, durability: Durability) -> Result<(), StorageError> {
         // Not every failed call is an error of redb's.
         self.storage.trouble.check()?;
-        self.write_single_rows()?;
-        let Batch { mut transaction, storage, row_bytes, .. } = self;
+        let single = self.write_single_rows()?;
+        let Batch { mut transaction, storage, swept, row_bytes, .. } = self;
+        let mut recorded = storage.recorder.lock();
         match durability {
             Durability::Volatile => {
                 transaction.set_durability(redb::Durability::None)?;
@@ -143,15 +150,21 @@ impl Batch {
                 storage.metrics.commit_seconds.observe(start.elapsed().as_secs_f64());
             }
         }
+        if let Some(changes) = recorded.as_mut() {
+            // A row that is set and swept in one batch is gone: nothing does both.
+            changes.extend(single);
+            for (table, rows) in swept {
+                changes.extend(rows.into_iter().map(|row| ((table, row), None)));
+            }
+        }
         storage.usage.row_bytes.store(row_bytes, Ordering::Relaxed);
-        let stats = storage.stats();
-        storage.metrics.total_bytes.set(stats.total_bytes as f64);
-        storage.metrics.in_use_bytes.set(stats.in_use_bytes as f64);
+        drop(recorded);
+        storage.show_sizes();
         Ok(())
     }
 
-    /// Writes what waits for the commit, and with it the sizes.
-    fn write_single_rows(&mut self) -> Result<(), StorageError> {
+    /// Writes what waits for the commit, and with it the sizes. Returns what it was.
+    fn write_single_rows(&mut self) -> Result<Changes, StorageError> {
         let single = std::mem::take(&mut self.single);
         // Last, for the sizes are those after all else.
         let others = Table::ALL.into_iter().filter(|table| *table != Table::Meta);
@@ -181,7 +194,7 @@ impl Batch {
                 open.insert(meta::SIZES_KEY, &meta::encode_sizes(sizes)[..])?;
             }
         }
-        Ok(())
+        Ok(single)
     }
 }
 

@@ -35,7 +35,8 @@ impl Iterator for Export {
 
     fn next(&mut self) -> Option<Self::Item> {
         while let Some((table, after)) = self.next.take() {
-            match self.version.chunk(table, after.as_deref(), self.chunk_bytes) {
+            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            match self.version.chunk(table, from, self.chunk_bytes) {
                 Err(error) => return Some(Err(error)),
                 Ok(rows) => match rows.last().map(|(key, _)| key.clone()) {
                     Some(last) => {
@@ -51,15 +52,15 @@ impl Iterator for Export {
 }
 
 impl Version {
-    fn chunk(
+    /// Rows from a place on, of together `chunk_bytes` or just over; fewer only at the end of the table.
+    pub(super) fn chunk(
         &self,
         table: Table,
-        after: Option<&[u8]>,
+        from: Bound<&[u8]>,
         chunk_bytes: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
         let mut data = BytesMut::with_capacity(chunk_bytes);
         let mut lengths = Vec::new();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.scan::<StorageError>(table, (from, Bound::Unbounded), |key, value| {
             data.extend_from_slice(key);
             data.extend_from_slice(value);
@@ -89,9 +90,7 @@ impl Import {
     /// Takes the next chunk of an export. Rows must ascend within a table.
     pub fn push(&mut self, chunk: &Chunk) -> Result<(), StorageError> {
         if chunk.table == Table::Meta {
-            // These two describe the file they are in, not the state.
-            let own = |key: &[u8]| key == meta::FORMAT_KEY || key == meta::SIZES_KEY;
-            for (key, value) in chunk.rows.iter().filter(|(key, _)| !own(key)) {
+            for (key, value) in chunk.rows.iter().filter(|(key, _)| !meta::is_of_the_file(Table::Meta, key)) {
                 self.batch.put(Table::Meta, key, value);
             }
             return Ok(());

@@ -32,6 +32,11 @@ pub fn is_own_row(table: Table, key: &[u8]) -> bool {
     table == Table::Meta && key.starts_with(OWN_PREFIX)
 }
 
+/// True for the rows that describe the file they are in, not the state.
+pub(super) fn is_of_the_file(table: Table, key: &[u8]) -> bool {
+    table == Table::Meta && (key == FORMAT_KEY || key == SIZES_KEY)
+}
+
 /// The rows of `meta`, read together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {

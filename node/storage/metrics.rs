@@ -1,6 +1,7 @@
 //! Metrics of the state file, named as etcd's.
 
 use prometheus::{Gauge, Histogram, HistogramOpts, Registry, exponential_buckets};
+use std::time::Duration;
 
 /// Handles; a clone counts into the same series.
 #[derive(Clone, Debug)]
@@ -9,6 +10,8 @@ pub struct Metrics {
     pub(super) total_bytes: Gauge,
     pub(super) in_use_bytes: Gauge,
     pub(super) open_reads: Gauge,
+    defragment_seconds: Histogram,
+    defragmenting: Gauge,
 }
 
 impl Metrics {
@@ -17,23 +20,58 @@ impl Metrics {
         (self.total_bytes.get() as i64, self.in_use_bytes.get() as i64)
     }
 
-    /// Registers etcd's `etcd_disk_backend_commit_duration_seconds` (durable commits only, as there) and sizes.
+    /// Handles that nobody reads, for a file that is not the state yet.
+    pub(super) fn detached() -> Self {
+        Self::new().expect("the names are fine")
+    }
+
+    /// The state is being defragmented, or no more.
+    pub fn set_defragmenting(&self, is_active: bool) {
+        self.defragmenting.set(f64::from(u8::from(is_active)));
+    }
+
+    /// A defragmentation succeeded.
+    pub fn observe_defragment(&self, took: Duration) {
+        self.defragment_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Registers etcd's `etcd_disk_backend_commit_duration_seconds` (durable commits only, as there), sizes, and what it
+    /// has on defragmentation.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let commit_seconds = Histogram::with_opts(
-            HistogramOpts::new(
+        let metrics = Self::new()?;
+        registry.register(Box::new(metrics.commit_seconds.clone()))?;
+        registry.register(Box::new(metrics.defragment_seconds.clone()))?;
+        for gauge in [&metrics.total_bytes, &metrics.in_use_bytes, &metrics.open_reads, &metrics.defragmenting] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        Ok(metrics)
+    }
+
+    fn new() -> Result<Self, prometheus::Error> {
+        let seconds = |name: &str, help: &str, (first, count): (f64, usize)| {
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(exponential_buckets(first, 2.0, count)?))
+        };
+        Ok(Self {
+            commit_seconds: seconds(
                 "etcd_disk_backend_commit_duration_seconds",
                 "Latency of a durable commit of the state file.",
-            )
-            .buckets(exponential_buckets(0.001, 2.0, 14)?),
-        )?;
-        let total_bytes = Gauge::new("etcd_mvcc_db_total_size_in_bytes", "Bytes that the state file occupies.")?;
-        let in_use_bytes =
-            Gauge::new("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the state file that rows need.")?;
-        registry.register(Box::new(commit_seconds.clone()))?;
-        registry.register(Box::new(total_bytes.clone()))?;
-        let open_reads = Gauge::new("etcd_mvcc_db_open_read_transactions", "Read transactions that are open.")?;
-        registry.register(Box::new(in_use_bytes.clone()))?;
-        registry.register(Box::new(open_reads.clone()))?;
-        Ok(Self { commit_seconds, total_bytes, in_use_bytes, open_reads })
+                (0.001, 14),
+            )?,
+            total_bytes: Gauge::new("etcd_mvcc_db_total_size_in_bytes", "Bytes that the state file occupies.")?,
+            in_use_bytes: Gauge::new(
+                "etcd_mvcc_db_total_size_in_use_in_bytes",
+                "Bytes of the state file that rows need.",
+            )?,
+            open_reads: Gauge::new("etcd_mvcc_db_open_read_transactions", "Read transactions that are open.")?,
+            defragment_seconds: seconds(
+                "etcd_disk_backend_defrag_duration_seconds",
+                "Time that a defragmentation of the state file took.",
+                (0.1, 13),
+            )?,
+            defragmenting: Gauge::new(
+                "etcd_disk_defrag_inflight",
+                "1 while the state file is being defragmented, else 0.",
+            )?,
+        })
     }
 }

@@ -8,6 +8,8 @@
 
 mod backend;
 mod batch;
+mod changes;
+mod copy;
 mod error;
 mod export;
 mod meta;
@@ -17,11 +19,14 @@ mod table;
 mod version;
 
 #[cfg(test)]
+mod copy_tests;
+#[cfg(test)]
 pub(crate) mod memory;
 #[cfg(test)]
 mod tests;
 
 pub use batch::{Batch, Durability, Fate, Sweep};
+pub use copy::{Copy, CopyError, Step};
 pub use error::StorageError;
 pub use export::{Chunk, Export, Import};
 pub use meta::{FORMAT, Meta, is_own_row};
@@ -31,6 +36,7 @@ pub use version::Version;
 
 use crate::disk;
 use backend::{Backend, Trouble};
+use changes::Recorder;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +49,7 @@ pub struct Storage {
     database: Arc<redb::Database>,
     usage: Arc<Usage>,
     trouble: Arc<Trouble>,
+    recorder: Arc<Recorder>,
     metrics: Metrics,
 }
 
@@ -120,7 +127,7 @@ impl Storage {
             }
             other => other.into(),
         })?;
-        Ok(Self { database: Arc::new(database), usage, trouble, metrics })
+        Ok(Self { database: Arc::new(database), usage, trouble, recorder: Arc::default(), metrics })
     }
 
     /// Starts the one write transaction; waits if there is another.
@@ -136,6 +143,18 @@ impl Storage {
 
     pub fn stats(&self) -> Stats {
         self.usage.stats()
+    }
+
+    fn show_sizes(&self) {
+        let stats = self.stats();
+        self.metrics.total_bytes.set(stats.total_bytes as f64);
+        self.metrics.in_use_bytes.set(stats.in_use_bytes as f64);
+    }
+
+    /// Another file has the state from now on. What has not reached this one, and what closing it would write, must not:
+    /// until the other one's name is durable a crash may find this one, which then must be behind the log.
+    fn retire(&self) {
+        self.trouble.retire();
     }
 }
 

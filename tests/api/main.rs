@@ -12,6 +12,7 @@ mod put;
 mod range;
 mod range_stream;
 mod slow;
+mod space;
 mod txn;
 mod txn_refused;
 mod watch;

@@ -6,6 +6,7 @@ use crate::member::{Ended, Part, Shared};
 use crate::recover::recover;
 use crate::script::Script;
 use keelstone::disk::MemoryDisk;
+use keelstone::raft::DefragmentError;
 use std::io::ErrorKind;
 
 const STEPS: u32 = 40;
@@ -133,4 +134,20 @@ fn a_failed_call_ends_the_member_with_a_message_and_loses_nothing() {
         looks.add(seed, Fault::Access(number, ErrorKind::Other));
     }
     println!("{operations} operations: {single:?} {lasting:?}; {accesses} accesses: {looks:?}");
+}
+
+#[test]
+fn a_disk_without_room_for_the_copy_refuses_it_with_figures_and_the_member_goes_on() {
+    let mut script = Script::new(5, MemoryDisk::new());
+    script.start().unwrap_or_else(|error| panic!("{error:#}"));
+    (0..STEPS).try_for_each(|_| script.step()).unwrap_or_else(|ended| panic!("{ended}"));
+    script.disk.set_free_bytes(1 << 20);
+    let refused = script.defragment().unwrap_or_else(|ended| panic!("{ended}")).expect("no room");
+    assert!(matches!(refused, DefragmentError::NoRoom { available_bytes: 1_048_576, .. }), "{refused:?}");
+    assert!(refused.to_string().contains("1048576"), "{refused}");
+    script.disk.set_free_bytes(u64::MAX);
+    script.settle().unwrap_or_else(|ended| panic!("{ended}"));
+    let refused = script.defragment().unwrap_or_else(|ended| panic!("{ended}"));
+    assert!(refused.is_none(), "{refused:?}");
+    script.settle().unwrap_or_else(|ended| panic!("{ended}"));
 }

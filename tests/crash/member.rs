@@ -10,7 +10,7 @@ use keelstone::clock::{Clock, Ticks};
 use keelstone::config::{self, Loaded, Settings, Surroundings};
 use keelstone::disk::{DiskLock, MemoryDisk};
 use keelstone::lease::Lessor;
-use keelstone::raft::{StateFileError, StateFiles};
+use keelstone::raft::{self, DefragmentError, StateFileError, StateFiles};
 use keelstone::server::bootstrap::{self, Tools};
 use keelstone::server::{StateFailed, World};
 use keelstone::storage::Chunk;
@@ -183,7 +183,7 @@ pub struct Member {
     worker: Worker,
     pub published: Published,
     waiters: Arc<Waiters>,
-    files: StateFiles,
+    files: Arc<StateFiles>,
     fatal: Failures,
     _lock: Box<dyn DiskLock>,
 }
@@ -260,14 +260,14 @@ impl Member {
             threads: world.threads.clone(),
         })?;
         let failed = fatal.clone();
-        let files = StateFiles::new(
+        let files = Arc::new(StateFiles::new(
             world.disk,
             ground.state_path,
             CACHE_BYTES,
             METRICS.storage.clone(),
             world.threads,
             Arc::new(move |error| failed.add(Part::Snapshot, error.to_string())),
-        );
+        ));
         drop(entered);
         let (promises, _lock) = (promises.clone(), ground.lock);
         Ok(Member { promises, log, runtime, wal, writer, worker, published, waiters, files, fatal, _lock })
@@ -414,7 +414,7 @@ impl Member {
             self.truncate_after(committed);
         }
         self.promises.lock().snapshots.push(position);
-        self.files.put_in_place(file).map_err(failed)?;
+        self.files.put_in_place(&file).map_err(failed)?;
         self.runtime.block_on(self.worker.install(storage)).map_err(|_| self.ended())?;
         {
             let mut promises = self.promises.lock();
@@ -423,6 +423,42 @@ impl Member {
         }
         self.purge(position);
         self.fatal()
+    }
+
+    /// Defragments the state while entries are applied up to each of `indexes`, and the log is written. A copy that
+    /// cannot be made changes nothing; why it could not is returned.
+    pub fn defragment(&mut self, indexes: &[u64]) -> Result<Option<DefragmentError>, Ended> {
+        let (files, worker) = (Arc::clone(&self.files), self.worker.clone());
+        let Member { wal, writer, worker: applier, waiters, promises, fatal, runtime, .. } = self;
+        let life = async {
+            for index in indexes {
+                let applied = applier.applied_index();
+                let Ok(entries) = wal.read(applied + 1..(*index).max(applied) + 1) else { return };
+                let history = promises.lock().history.clone();
+                waiters.abandon_all();
+                let committed = entries.iter().map(|entry| {
+                    drop(waiters.register(entry.index));
+                    Committed { position: history.position(entry.index), payload: payload(entry) }
+                });
+                let Ok(outcome) = applier.apply(committed.collect()).await else { return };
+                check_answers(&outcome, &history);
+                {
+                    let mut promises = promises.lock();
+                    promises.applied = outcome.applied.index;
+                    promises.acknowledged = promises.acknowledged.max(promises.applied.min(wal.synced_index()));
+                }
+                writer.step();
+                tokio::task::yield_now().await;
+            }
+            // Until then the copy is ahead of the log.
+            while writer.step() && fatal.0.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (done, ()) = runtime.block_on(async { tokio::join!(raft::defragment(&files, &worker), life) });
+        self.fatal()?;
+        self.acknowledge();
+        Ok(done.err())
     }
 
     /// Reads all of log and state, and compares it with what was committed.

@@ -9,6 +9,7 @@ use keelstone::apply::{Applier, Committed, Parts, conf_change};
 use keelstone::cluster::MemberChange;
 use keelstone::disk::{Disk, MemoryDisk};
 use keelstone::lease::Lessor;
+use keelstone::raft::DefragmentError;
 use keelstone::storage::{Chunk, Durability, Storage};
 use keelstone::types::{LogPosition, MemberId};
 use keelstone::wal::{Entry, EntryKind, HardState};
@@ -40,6 +41,7 @@ pub enum Step {
     CommitDurably,
     Purge,
     Install,
+    Defragment,
     /// An end in order, and a start.
     Close,
     /// A sudden end, and a start.
@@ -62,14 +64,16 @@ const COMMON: [Step; 12] = [
     Step::Apply,
     Step::Work,
 ];
-const RARE: [Step; 8] = [
+const RARE: [Step; 10] = [
     Step::CommitDurably,
+    Step::Defragment,
     Step::Purge,
     Step::Conflict,
     Step::Kill,
     Step::CommitDurably,
     Step::Install,
     Step::Close,
+    Step::Defragment,
     Step::Purge,
 ];
 /// One step in so many is a rare one.
@@ -167,6 +171,7 @@ impl Script {
             Step::CommitDurably => return self.member().commit_durably(),
             Step::Purge => self.purge(),
             Step::Install => return self.install(),
+            Step::Defragment => return self.defragment().map(drop),
             Step::Close => return self.restart(Restart::InOrder),
             Step::Kill => return self.restart(Restart::Killed),
             Step::WriteLog => drop(self.member().step_log()?),
@@ -261,6 +266,15 @@ impl Script {
         let history = self.history();
         let chunks = state_of_another(&history, index, self.random.random_range(1..3000));
         self.member().install(history.position(index), &chunks)
+    }
+
+    /// Entries are applied meanwhile, some of which the log may not have synced yet.
+    pub fn defragment(&mut self) -> Result<Option<DefragmentError>, Ended> {
+        let (applied, commit) = (self.member().applied(), self.promises.lock().commit);
+        let last = commit.max(applied);
+        let mut indexes: Vec<u64> = (0..3).map(|_| self.random.random_range(applied..=last)).collect();
+        indexes.sort_unstable();
+        self.member().defragment(&indexes)
     }
 
     /// Ends the process in order.

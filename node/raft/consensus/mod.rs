@@ -5,6 +5,7 @@ mod members;
 
 use super::catching_up;
 use super::config::openraft_config;
+use super::defragment::{self, DefragmentError};
 use super::leadership::Leadership;
 use super::log_store::{LogStore, SharedConfState};
 use super::membership::ChangeRules;
@@ -136,6 +137,8 @@ struct Inner {
     request_ids: RequestIds,
     proposals: mpsc::Sender<Queued>,
     reads: mpsc::Sender<read_index::Waiting>,
+    defragmentations: mpsc::Sender<defragment::Asked>,
+    defragmenting: watch::Receiver<bool>,
     counters: Counters,
     changes: ChangeRules,
     cluster: Arc<ArcSwap<ClusterState>>,
@@ -222,6 +225,8 @@ impl Consensus {
         let raft = Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
         let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
         let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);
+        let (defragmentations, defragment_queue) = mpsc::channel(defragment::QUEUE_LEN);
+        let (defragment_active, defragmenting) = watch::channel(false);
         let (leader_known, leader) = watch::channel(None);
         let inner = Inner {
             identity: parts.identity,
@@ -240,6 +245,8 @@ impl Consensus {
             peers,
             proposals,
             reads,
+            defragmentations,
+            defragmenting,
             counters: Counters::default(),
             changes: parts.limits.changes,
             cluster: parts.cluster,
@@ -249,6 +256,7 @@ impl Consensus {
         let mut tasks = JoinSet::new();
         tasks.spawn(propose::run(consensus.clone(), proposal_queue));
         tasks.spawn(read_index::run(consensus.clone(), read_queue));
+        tasks.spawn(defragment::run(consensus.clone(), defragment_queue, defragment_active));
         tasks.spawn(consensus.clone().follow_leadership(leader_known));
         tasks.spawn(catching_up::run(consensus.clone(), parts.limits.promotes_learners));
         if !parts.limits.stands_at_once {
@@ -437,7 +445,29 @@ impl Consensus {
         self.inner.wal.term_at(index)
     }
 
-    pub(super) fn state_files(&self) -> &StateFiles {
+    pub(super) fn worker(&self) -> &Worker {
+        &self.inner.worker
+    }
+
+    /// Makes this member's state file as small as its rows allow, without a pause. It goes on if the caller leaves.
+    ///
+    /// # Errors
+    /// Why it is as it was.
+    pub async fn defragment(&self) -> Result<(), DefragmentError> {
+        let (asked, done) = oneshot::channel();
+        self.inner.defragmentations.try_send(asked).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => DefragmentError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => DefragmentError::Stopped,
+        })?;
+        done.await.map_err(|_| DefragmentError::Stopped)?
+    }
+
+    /// Whether the state file is being defragmented.
+    pub fn defragmenting(&self) -> watch::Receiver<bool> {
+        self.inner.defragmenting.clone()
+    }
+
+    pub(super) fn state_files(&self) -> &Arc<StateFiles> {
         &self.inner.state_files
     }
 

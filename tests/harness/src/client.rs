@@ -250,6 +250,11 @@ impl Client {
         self.unary(MaintenanceClient::new(self.channel()).snapshot(request)).await
     }
 
+    pub async fn defragment(&self) -> Result<DefragmentResponse, Status> {
+        let request = self.request(DefragmentRequest {});
+        self.unary(MaintenanceClient::new(self.channel()).defragment(request)).await
+    }
+
     pub async fn health(&self, service: &str) -> Result<ServingStatus, Status> {
         let request = self.request(HealthCheckRequest { service: service.to_owned() });
         Ok(self.unary(HealthClient::new(self.channel()).check(request)).await?.status())
