@@ -6,9 +6,11 @@ mod default_host;
 mod etcd;
 mod etcdctl;
 mod etcdutl;
+mod form;
 mod not_built;
 mod notices;
 mod start_line;
+mod table;
 mod version;
 
 use std::io::Write;

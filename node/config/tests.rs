@@ -9,9 +9,6 @@ use std::time::Duration;
 /// dumped from the real code by a small Go program.
 const ETCD_FLAGS: &str = include_str!("../../tests/cli/etcd-3.7.3-flags.txt");
 
-/// Flags that etcd does not have.
-const OUR_FLAGS: [&str; 1] = ["auto-disarm-nospace"];
-
 fn loaded(args: &[&str], env: &[(&str, &str)], file: &str) -> (Result<Loaded, LoadError>, Report) {
     let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
     let surroundings = Surroundings {
@@ -49,8 +46,7 @@ fn the_table_has_every_flag_of_etcd_with_its_default_and_no_other() {
     for flag in FLAGS {
         let ours = matches!(flag.state, State::Alias(_) | State::SetsGate(_))
             || flag.name.contains("security.")
-            || flag.section == table::Section::Ours
-            || OUR_FLAGS.contains(&flag.name);
+            || flag.section == table::Section::Ours;
         assert!(ours || names.contains(&flag.name), "--{} is not etcd's", flag.name);
     }
 }

@@ -30,7 +30,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(10);
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A learner is caught up with so much of the leader's log (etcd's readyPercentThreshold).
-pub(super) const READY_PERCENT: u64 = 90;
+const READY_PERCENT: u64 = 90;
 
 /// Why a change is refused before it enters the log; the texts are etcd's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

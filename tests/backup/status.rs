@@ -36,6 +36,16 @@ fn the_status_of_a_file_is_printed_in_four_forms() {
 }
 
 #[test]
+fn the_client_still_has_the_command() {
+    let file = file("3.7.3");
+    for args in [&["snapshot", "status", &file, "--write-out=table"][..], &["snapshot", "status", "/nowhere/at/all"]] {
+        let ctl = Command::new(&suite().server.binary).arg("ctl").args(args).output().expect("run keelstone");
+        let utl = ours(args);
+        assert_eq!((ctl.stdout, ctl.stderr, ctl.status.code()), (utl.stdout, utl.stderr, utl.status.code()));
+    }
+}
+
+#[test]
 fn every_form_and_refusal_is_that_of_etcdutl() {
     let Some(etcdutl) = tools::etcdutl(7, "every_form_and_refusal_is_that_of_etcdutl") else { return };
     let (new, old) = (file("3.7.3"), file("3.5.1"));

@@ -176,6 +176,25 @@ async fn a_learner_is_promoted_once_it_has_caught_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_learner_is_promoted_by_itself_where_that_is_asked_for() {
+    if suite().server.is_etcd {
+        println!("passed by: the flag is ours");
+        return;
+    }
+    check(spec(1).with_flags(&["--auto-promote-learners"]), async |cluster| {
+        let client = cluster[0].client();
+        client.put("k", "v").await.expect("put");
+        grow(cluster, &[0], 0, true).await;
+        wait::until("the learner to vote", LIMIT, || async {
+            let members = client.member_list(true).await.ok()?.members;
+            members.iter().all(|member| !member.is_learner).then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_that_could_cost_the_quorum_are_refused() {
     check(spec(3), async |cluster| {
         let leader = cluster.leader().await;

@@ -157,26 +157,6 @@ fn unescape<'a>(text: &'a str, value: &mut Vec<u8>) -> Option<&'a str> {
     Some(rest)
 }
 
-/// A size in powers of 1000, with one decimal below ten: "20 kB", "2.1 GB".
-pub fn bytes(size: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    if size < 10 {
-        return format!("{size} B");
-    }
-    let exponent = size.ilog(1000) as usize;
-    #[expect(clippy::cast_precision_loss, reason = "it is rounded to two digits or three")]
-    let value = (size as f64 / 1000_f64.powi(i32::try_from(exponent).unwrap_or(0)) * 10.0 + 0.5).floor() / 10.0;
-    if value < 10.0 { format!("{value:.1} {}", UNITS[exponent]) } else { format!("{value:.0} {}", UNITS[exponent]) }
-}
-
-/// An error of the system: Go knows the same texts, without capitals and numbers.
-pub fn system_error(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
-}
-
 /// `%v` of a list of texts.
 pub fn list(items: &[String]) -> String {
     format!("[{}]", items.join(" "))
@@ -199,27 +179,6 @@ mod tests {
         }
         assert_eq!(unquote("`a\\b` x"), Some((b"a\\b".to_vec(), " x")));
         assert_eq!(unquote("\"open"), None);
-    }
-
-    #[test]
-    fn errors_of_the_system_have_no_capitals() {
-        assert_eq!(system_error(&std::io::Error::from_raw_os_error(20)), "not a directory");
-        assert_eq!(system_error(&std::io::Error::from_raw_os_error(111)), "connection refused");
-    }
-
-    #[test]
-    fn sizes_have_two_digits_or_more() {
-        for (size, text) in [
-            (0, "0 B"),
-            (9, "9 B"),
-            (10, "10 B"),
-            (999, "999 B"),
-            (1_000, "1.0 kB"),
-            (20_480, "20 kB"),
-            (2_147_483_648, "2.1 GB"),
-        ] {
-            assert_eq!(bytes(size), text);
-        }
     }
 
     #[test]

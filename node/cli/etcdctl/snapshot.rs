@@ -5,7 +5,9 @@ use super::failure::{Failure, INTERRUPTED, Outcome};
 use super::log::Logger;
 use super::tree::{Command, Group};
 use super::{Call, go, offline, printer};
+use crate::config::go_io_error;
 use crate::config::value::GoDuration;
+use crate::types::HumanBytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use keelstone_proto::etcdserverpb::SnapshotRequest;
 use std::fs::{File, OpenOptions};
@@ -52,7 +54,7 @@ async fn save(call: &mut Call) -> Outcome {
     let saved = fetch(&client, &path, &part_path, deadline).await;
     match std::fs::remove_file(&part_path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            let text = format!("unlinkat {}: {}", part_path.display(), go::system_error(&error));
+            let text = format!("unlinkat {}: {}", part_path.display(), go_io_error(&error));
             Logger::unnamed().line("error", "Failed to cleanup .part file", &[("error", &text)]);
         }
         _ => {}
@@ -72,7 +74,7 @@ async fn fetch(client: &Client, path: &Path, part_path: &Path, deadline: Deadlin
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options
         .open(part_path)
-        .map_err(|error| format!("could not open {shown} (open {shown}: {})", go::system_error(&error)))?;
+        .map_err(|error| format!("could not open {shown} (open {shown}: {})", go_io_error(&error)))?;
     log.line("info", "created temporary db file", &[("path", &shown)]);
     let begun = Instant::now();
     let (size, version) = receive(client, &mut file, deadline).await?;
@@ -86,14 +88,14 @@ async fn fetch(client: &Client, path: &Path, part_path: &Path, deadline: Deadlin
         "fetched snapshot",
         &[
             ("endpoint", &client.settings().given().join(",")),
-            ("size", &go::bytes(size)),
+            ("size", &HumanBytes(size).to_string()),
             ("took", &GoDuration::from(begun.elapsed()).to_string()),
             ("etcd-version", &version),
         ],
     );
     let name = path.display().to_string();
     std::fs::rename(part_path, path).map_err(|error| {
-        let why = go::system_error(&error);
+        let why = go_io_error(&error);
         format!("could not rename {shown} to {name} (rename {shown} {name}: {why})")
     })?;
     log.line("info", "saved", &[("path", &name)]);

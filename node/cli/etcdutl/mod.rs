@@ -1,13 +1,14 @@
 //! The offline tool: work on files, without a server. Words, flags, texts and exit codes are those of etcdutl 3.7
 //! (`etcdutl/ctl.go` and the files beside its commands).
 
-mod snapshot_status;
+pub mod snapshot_status;
 mod words;
 
+use super::form::Form;
 use super::not_built::EXIT_NOT_BUILT;
 use super::version;
 use std::process::ExitCode;
-use words::{Format, Words};
+use words::Words;
 
 /// Codes of etcd's `pkg/cobrautl/error.go`.
 const EXIT_ERROR: u8 = 1;
@@ -31,13 +32,13 @@ Flags:
 const NOT_BUILT: [&[&str]; 5] = [&["snapshot", "restore"], &["hashkv"], &["defrag"], &["migrate"], &["completion"]];
 
 /// What a command came to.
-type Outcome = Result<String, Failure>;
+pub type Outcome = Result<String, Failure>;
 
 /// An error line, and the code that the process ends with.
 #[derive(Debug, PartialEq, Eq)]
-struct Failure {
-    code: u8,
-    text: String,
+pub struct Failure {
+    pub code: u8,
+    pub text: String,
 }
 
 impl Failure {
@@ -68,7 +69,7 @@ fn dispatch(named: &[&str], words: &Words) -> Outcome {
         _ if words.help => Ok(HELP.to_owned()),
         [] | ["help", ..] | ["snapshot"] => Ok(HELP.to_owned()),
         ["version"] => Ok(version::etcdutl()),
-        ["snapshot", "status", files @ ..] => snapshot_status::run(files, format(words)),
+        ["snapshot", "status", files @ ..] => snapshot_status::run(files, supported(words.format)),
         // As cobra does for a word that a group of commands does not know.
         ["snapshot", ..] => Ok(HELP.to_owned()),
         [unknown, ..] => Err(Failure::new(
@@ -78,8 +79,9 @@ fn dispatch(named: &[&str], words: &Words) -> Outcome {
     }
 }
 
-fn format(words: &Words) -> Result<Format, Failure> {
-    words.format.ok_or_else(|| Failure::new(EXIT_BAD_FEATURE, "unsupported output format"))
+/// What `--write-out` says.
+pub fn supported(form: Option<Form>) -> Result<Form, Failure> {
+    form.ok_or_else(|| Failure::new(EXIT_BAD_FEATURE, "unsupported output format"))
 }
 
 fn fail(failure: &Failure) -> ExitCode {

@@ -1,8 +1,9 @@
 //! `etcdutl snapshot status`: a file in five numbers, in the forms of etcdutl 3.7 (`etcdutl/printer*.go`).
 
-use super::words::Format;
 use super::{EXIT_BAD_ARGS, EXIT_BAD_FEATURE, EXIT_ERROR, Failure, Outcome};
 use crate::backup::{Status, StatusError, status_of_file};
+use crate::cli::form::Form;
+use crate::cli::table::Table;
 use crate::config::go_io_error;
 use crate::types::HumanBytes;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use std::path::Path;
 const TITLES: [&str; 5] = ["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE", "VERSION"];
 
 /// Checks, in etcdutl's order, the arguments, the file's being there and the format, and prints.
-pub fn run(files: &[&str], format: Result<Format, Failure>) -> Outcome {
+pub fn run(files: &[&str], format: Result<Form, Failure>) -> Outcome {
     let [file] = files else {
         return Err(Failure::new(EXIT_BAD_ARGS, "snapshot status requires exactly one argument"));
     };
@@ -27,7 +28,7 @@ pub fn run(files: &[&str], format: Result<Format, Failure>) -> Outcome {
     print(&status, format)
 }
 
-fn print(status: &Status, format: Format) -> Outcome {
+fn print(status: &Status, format: Form) -> Outcome {
     let cells = [
         format!("{:x}", status.hash),
         status.revision.to_string(),
@@ -36,14 +37,14 @@ fn print(status: &Status, format: Format) -> Outcome {
         status.version.clone(),
     ];
     match format {
-        Format::Simple => Ok(cells.join(", ") + "\n"),
-        Format::Table => Ok(table(&cells)),
-        Format::Json => Ok(json(status)),
-        Format::Fields => Ok(format!(
+        Form::Simple => Ok(cells.join(", ") + "\n"),
+        Form::Table => Ok(Table { titles: TITLES.to_vec(), rows: vec![cells.to_vec()] }.draw()),
+        Form::Json => Ok(json(status)),
+        Form::Fields => Ok(format!(
             "\"Hash\" : {}\n\"Revision\" : {}\n\"Keys\" : {}\n\"Size\" : {}\n\"Version\" : {}\n",
             status.hash, status.revision, status.total_keys, status.total_bytes, status.version
         )),
-        Format::Protobuf => Err(Failure::new(EXIT_BAD_FEATURE, "protobuf not supported as output format")),
+        Form::Protobuf => Err(Failure::new(EXIT_BAD_FEATURE, "protobuf not supported as output format")),
     }
 }
 
@@ -60,22 +61,4 @@ fn json(status: &Status) -> String {
     let Status { hash, revision, total_keys, total_bytes, version } = status;
     let fields = Fields { hash: *hash, revision: *revision, total_key: *total_keys, total_size: *total_bytes, version };
     serde_json::to_string(&fields).expect("numbers and a text") + "\n"
-}
-
-/// Titles in the middle, cells at the right.
-fn table(cells: &[String; 5]) -> String {
-    let columns = || TITLES.iter().zip(cells).map(|(title, cell)| (title, cell, title.len().max(cell.chars().count())));
-    let rule = |left: char, cross: &str, right: char| {
-        let parts: Vec<String> = columns().map(|(_, _, width)| "─".repeat(width + 2)).collect();
-        format!("{left}{}{right}\n", parts.join(cross))
-    };
-    let line = |cells: Vec<String>| format!("│ {} │\n", cells.join(" │ "));
-    [
-        rule('┌', "┬", '┐'),
-        line(columns().map(|(title, _, width)| format!("{title:^width$}")).collect()),
-        rule('├', "┼", '┤'),
-        line(columns().map(|(_, cell, width)| format!("{cell:>width$}")).collect()),
-        rule('└', "┴", '┘'),
-    ]
-    .concat()
 }

@@ -1,14 +1,6 @@
 //! The command line of the offline tool: words and the flags that every command takes, in any order, as in etcdutl.
 
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Simple,
-    Json,
-    Table,
-    Fields,
-    Protobuf,
-}
+use crate::cli::form::Form;
 
 /// What was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,21 +8,8 @@ pub struct Words {
     /// Command and arguments.
     pub named: Vec<String>,
     /// None if there is none of that name.
-    pub format: Option<Format>,
+    pub format: Option<Form>,
     pub help: bool,
-}
-
-impl Format {
-    fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "simple" => Format::Simple,
-            "json" => Format::Json,
-            "table" => Format::Table,
-            "fields" => Format::Fields,
-            "protobuf" => Format::Protobuf,
-            _ => return None,
-        })
-    }
 }
 
 /// Tells flags from words; behind `--` all are words.
@@ -38,7 +17,7 @@ impl Format {
 /// # Errors
 /// The text of an unknown flag, or of one without its value.
 pub fn parse(args: &[String]) -> Result<Words, String> {
-    let mut words = Words { named: Vec::new(), format: Some(Format::Simple), help: false };
+    let mut words = Words { named: Vec::new(), format: Some(Form::Simple), help: false };
     let mut args = args.iter().map(String::as_str);
     while let Some(arg) = args.next() {
         match arg {
@@ -59,7 +38,7 @@ pub fn parse(args: &[String]) -> Result<Words, String> {
                     None => return Err(format!("flag needs an argument: {name}")),
                 };
                 if is_format {
-                    words.format = Format::parse(value);
+                    words.format = Form::find(value);
                 }
             }
         }
@@ -102,7 +81,7 @@ mod tests {
             let words = parsed(line).expect("a command line of etcdutl");
             assert_eq!(
                 (words.named.join(" ").as_str(), words.format),
-                ("snapshot status f", Some(Format::Json)),
+                ("snapshot status f", Some(Form::Json)),
                 "{line}"
             );
         }

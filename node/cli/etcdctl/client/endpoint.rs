@@ -1,7 +1,7 @@
 //! Addresses of members: `host:port`, `http://host:port`, `unix://path`; without a port it is 2379.
 
 use super::Settings;
-use crate::cli::etcdctl::go;
+use crate::config::go_io_error;
 use crate::net::{Connecting, Connection, Dial};
 use std::error::Error;
 use std::path::PathBuf;
@@ -108,7 +108,7 @@ fn cause(error: &(dyn Error + 'static)) -> String {
     }
     match error.downcast_ref::<std::io::Error>() {
         Some(error) if error.kind() == std::io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-        Some(error) => format!("connect: {}", go::system_error(error)),
+        Some(error) => format!("connect: {}", go_io_error(error)),
         None => error.to_string(),
     }
 }

@@ -1,8 +1,8 @@
 //! Answers about authentication, users and roles, and others that hold no more than a header.
 
 use super::fields::Fields;
-use super::json::{self, Json};
-use super::{Answer, Text};
+use super::json::Json;
+use super::{Answer, Text, Wire};
 use crate::cli::etcdctl::range;
 use keelstone_proto::authpb::{Permission, permission::Type};
 use keelstone_proto::etcdserverpb::{
@@ -24,12 +24,8 @@ impl<R: Json + Message> Answer for Named<'_, R> {
         out.line(&self.line);
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(self.response)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.response.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(self.response)
     }
 
     fn fields(&self, out: &mut Fields) -> bool {
@@ -60,12 +56,8 @@ impl Answer for Permitted {
         }
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(&self.1)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.1.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(&self.1)
     }
 
     fn fields(&self, out: &mut Fields) -> bool {
@@ -106,12 +98,8 @@ impl Answer for AuthRoleListResponse {
         self.roles.iter().for_each(|role| out.line(role));
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(self)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(self)
     }
 
     fn fields(&self, out: &mut Fields) -> bool {
@@ -130,12 +118,8 @@ impl Answer for (&str, AuthUserGetResponse) {
         out.line(format!("User: {}\nRoles:{roles}", self.0));
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(&self.1)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.1.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(&self.1)
     }
 }
 
@@ -144,12 +128,8 @@ impl Answer for AuthUserListResponse {
         self.users.iter().for_each(|user| out.line(user));
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(self)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(self)
     }
 }
 
@@ -159,11 +139,7 @@ impl Answer for AuthStatusResponse {
         out.line(format!("AuthRevision: {}", self.auth_revision));
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(self)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(self)
     }
 }

@@ -2,9 +2,10 @@
 
 use super::fields::Fields;
 use super::json::{self, Json, Object};
-use super::table::Table;
 use super::{Answer, Text};
 use crate::cli::etcdctl::go;
+use crate::cli::table::Table;
+use crate::types::HumanBytes;
 use keelstone_proto::etcdserverpb::{
     HashKvResponse, Member, MemberAddResponse, MemberListResponse, ResponseHeader, StatusResponse,
 };
@@ -240,7 +241,7 @@ impl Answer for Vec<State> {
 }
 
 fn states(list: &[State]) -> Table {
-    let size = |bytes: i64| go::bytes(u64::try_from(bytes).unwrap_or(0));
+    let size = |bytes: i64| HumanBytes(u64::try_from(bytes).unwrap_or(0)).to_string();
     let row = |State(endpoint, status): &State| {
         let member = status.header.map_or(0, |header| header.member_id);
         let downgrade = status.downgrade_info.clone().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 use super::json::{self, Json, Object};
-use super::{Answer, Text};
+use super::{Answer, Text, Wire};
 use keelstone_proto::etcdserverpb::response_op::Response;
 use keelstone_proto::etcdserverpb::{
     DeleteRangeResponse, PutResponse, RangeResponse, ResponseHeader, TxnResponse, WatchResponse,
@@ -15,12 +15,8 @@ impl Answer for RangeResponse {
         self.kvs.iter().for_each(|pair| out.pair(pair));
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(self)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(self)
     }
 
     fn fields(&self, out: &mut Fields) -> bool {
@@ -38,12 +34,8 @@ impl Answer for PutResponse {
         self.prev_kv.iter().for_each(|pair| out.pair(pair));
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(self)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(self)
     }
 
     fn fields(&self, out: &mut Fields) -> bool {
@@ -59,12 +51,8 @@ impl Answer for DeleteRangeResponse {
         self.prev_kvs.iter().for_each(|pair| out.pair(pair));
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(self)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(self)
     }
 
     fn fields(&self, out: &mut Fields) -> bool {
@@ -90,12 +78,8 @@ impl Answer for TxnResponse {
         }
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(self)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(self)
     }
 
     fn fields(&self, out: &mut Fields) -> bool {

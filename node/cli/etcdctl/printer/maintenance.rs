@@ -1,10 +1,8 @@
 //! Answers about alarms, leadership and downgrades.
 
 use super::fields::Fields;
-use super::json;
-use super::{Answer, Text};
+use super::{Answer, Text, Wire};
 use keelstone_proto::etcdserverpb::{AlarmResponse, AlarmType, DowngradeResponse, MoveLeaderResponse};
-use prost::Message;
 
 impl Answer for AlarmResponse {
     fn simple(&self, out: &mut Text) {
@@ -17,12 +15,8 @@ impl Answer for AlarmResponse {
         }
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(self)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(self)
     }
 
     fn fields(&self, out: &mut Fields) -> bool {
@@ -53,12 +47,8 @@ impl Answer for Moved {
         out.line(format!("Leadership transferred from {:x} to {:x}", self.from, self.to));
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(&self.response)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.response.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(&self.response)
     }
 }
 
@@ -71,11 +61,7 @@ impl Answer for Downgraded {
         out.line(format!("Downgrade {} success, cluster version {}", self.0, self.1.version));
     }
 
-    fn json(&self, _: bool) -> String {
-        json::write(&self.1)
-    }
-
-    fn protobuf(&self) -> Option<Vec<u8>> {
-        Some(self.1.encode_to_vec())
+    fn message(&self) -> Option<&dyn Wire> {
+        Some(&self.1)
     }
 }

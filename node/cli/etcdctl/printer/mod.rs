@@ -8,7 +8,6 @@ pub mod json;
 mod keys;
 mod leases;
 mod maintenance;
-mod table;
 
 pub use access::{Named, Permitted};
 pub use cluster::{Changed, Hashed, Health, State};
@@ -16,31 +15,25 @@ pub use keys::{Watched, type_of};
 pub use maintenance::{Downgraded, Moved};
 
 use super::failure::{BAD_FEATURE, Failure, Outcome};
+pub use crate::cli::form::Form;
+use crate::cli::table::Table;
 use fields::Fields;
 use std::io::Write;
-use table::Table;
 
-/// `--write-out`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    Simple,
-    Fields,
-    Json,
-    Protobuf,
-    Table,
+/// A message of the API: its JSON and protobuf forms follow from it.
+pub trait Wire {
+    /// Without the end of the line.
+    fn to_json(&self) -> String;
+    fn to_protobuf(&self) -> Vec<u8>;
 }
 
-impl Form {
-    /// By the name of the flag's value.
-    pub fn find(name: &str) -> Option<Form> {
-        Some(match name {
-            "simple" => Form::Simple,
-            "fields" => Form::Fields,
-            "json" => Form::Json,
-            "protobuf" => Form::Protobuf,
-            "table" => Form::Table,
-            _ => return None,
-        })
+impl<M: json::Json + prost::Message> Wire for M {
+    fn to_json(&self) -> String {
+        json::write(self)
+    }
+
+    fn to_protobuf(&self) -> Vec<u8> {
+        self.encode_to_vec()
     }
 }
 
@@ -48,12 +41,19 @@ impl Form {
 pub trait Answer {
     fn simple(&self, out: &mut Text);
 
+    /// What came from the server. `None`: the forms are made otherwise.
+    fn message(&self) -> Option<&dyn Wire> {
+        None
+    }
+
     /// Without the end of the line. `hex` is `--hex`.
-    fn json(&self, hex: bool) -> String;
+    fn json(&self, _hex: bool) -> String {
+        self.message().map(Wire::to_json).unwrap_or_default()
+    }
 
     /// `None`: it has no such form.
     fn protobuf(&self) -> Option<Vec<u8>> {
-        None
+        self.message().map(Wire::to_protobuf)
     }
 
     /// False: it has no such form.
