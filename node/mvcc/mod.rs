@@ -36,6 +36,6 @@ pub use key_index::KeyIndex;
 pub use metrics::Metrics;
 pub use query::{Content, RangeQuery, RangeResult, RangeRows, ReadError, SortOrder, SortTarget};
 pub use revision::{Revision, RowKey};
-pub use store::{Opened, Store, check_rows};
+pub use store::{Opened, Store, check_rows, revision_of};
 pub use view::{View, Views};
 pub use write::{KeyRevisions, Txn, WriteBatch};

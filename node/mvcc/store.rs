@@ -8,7 +8,7 @@ use super::metrics::Metrics;
 use super::retained::Retained;
 use super::revision::RowKey;
 use super::rows::PendingRows;
-use super::view::{Shared, View, Views};
+use super::view::{Shared, View, Views, parse_row_key};
 use super::write::WriteBatch;
 use crate::storage::{Storage, StorageError, Table, Version};
 use crate::types::LeaseId;
@@ -137,6 +137,19 @@ pub fn check_rows(version: &Version) -> Result<(), StorageError> {
     compact_mark(version, SCHEDULED_KEY)?;
     compact_mark(version, FINISHED_KEY)?;
     load::check(version)
+}
+
+/// The current revision of a state, without an index.
+///
+/// # Errors
+/// Its last row or a mark of a compaction is none of etcd's.
+pub fn revision_of(version: &Version) -> Result<i64, StorageError> {
+    let last_main = match version.last_key_row()? {
+        Some(row) => parse_row_key(&row)?.revision().main,
+        None => 0,
+    };
+    let compacted = compact_mark(version, SCHEDULED_KEY)?.max(compact_mark(version, FINISHED_KEY)?);
+    Ok(last_main.max(compacted.unwrap_or(-1)).max(1))
 }
 
 fn compact_mark(version: &Version, key: &[u8]) -> Result<Option<i64>, StorageError> {
