@@ -106,8 +106,11 @@ pub(super) fn conf_state_json(members: &MemberTable) -> Vec<u8> {
 
 /// The value of the row `keelstone_membership`: a membership, encoded, and the entry that set it.
 pub(super) fn stored_membership(log: LogId, membership: &[u8]) -> Result<Bytes, LogError> {
-    let membership = internal::Membership::decode(membership)?;
-    Ok(internal::StoredMembership { log: Some(log), membership: Some(membership) }.encode_to_vec().into())
+    Ok(stored(log, internal::Membership::decode(membership)?).encode_to_vec().into())
+}
+
+pub(super) fn stored(log: LogId, membership: internal::Membership) -> internal::StoredMembership {
+    internal::StoredMembership { log: Some(log), membership: Some(membership) }
 }
 
 #[cfg(test)]

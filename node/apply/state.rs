@@ -1,11 +1,14 @@
 //! What a state keeps beside its keys, as it is read when the state is opened; and whether one could be opened at all.
 
-use super::{Fatal, StateError, cluster};
+use super::{Fatal, StateError, cluster, conf_change};
 use crate::alarm::{Alarm, Alarms};
-use crate::cluster::ClusterState;
+use crate::cluster::{ClusterState, MemberTable};
 use crate::lease::LeaseRow;
 use crate::mvcc;
-use crate::storage::{Meta, Storage, Table, Version};
+use crate::storage::{Batch, Meta, Storage, Table, Version};
+use crate::types::LogPosition;
+use keelstone_proto::internal::LogId;
+use prost::Message;
 
 /// The rows of the small tables.
 pub(super) struct SmallTables {
@@ -39,4 +42,14 @@ pub fn check_state(storage: &Storage) -> Result<Meta, Fatal> {
     mvcc::check_rows(&version)?;
     SmallTables::read(&version)?;
     Ok(meta)
+}
+
+/// Lets a state that came from elsewhere stand behind an entry of this member's log, with these members as the membership
+/// that holds there. Their own rows are the caller's.
+pub fn place(batch: &mut Batch, position: LogPosition, members: &MemberTable) {
+    let log = LogId { term: position.term, index: position.index };
+    let membership = conf_change::membership(members);
+    batch.set_applied(position);
+    batch.set_membership(&conf_change::stored(log, membership).encode_to_vec());
+    batch.set_conf_state(&conf_change::conf_state_json(members));
 }

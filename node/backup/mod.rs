@@ -2,13 +2,16 @@
 //! (DESIGN D10). Made from a pinned version of the state, so that what a file holds is the state after one entry.
 //!
 //! Invariants: memory is bounded by a few pages and one row, whatever the size of the state; a file that is read is believed
-//! in nothing. Knows nothing of Raft, of requests, or of what rows mean; [`status`] alone looks into them, as etcdutl does.
+//! in nothing. Knows nothing of Raft and of requests. What rows mean it asks others: [`load`] has a state read as a member
+//! reads it; [`status`] alone looks into them, as etcdutl does.
 
 pub mod bolt;
+mod load;
 mod save;
 mod status;
 mod verify;
 
+pub use load::{LoadError, Loaded, load};
 pub use save::{BLOB_BYTES, Blob, Save, SaveError};
 pub use status::{Status, StatusError, status, status_of_file};
 pub use verify::{DIGEST_BYTES, VerifyError, database_bytes, verify};

@@ -3,6 +3,7 @@
 
 mod files;
 mod live;
+mod load;
 mod programs;
 mod restored;
 mod save;

@@ -24,7 +24,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("auth", "storage"),
     ("alarm", "storage"),
     ("cluster", "storage"),
-    ("backup", "storage wal disk"),
+    // What was loaded is read as a member reads it.
+    ("backup", "apply cluster storage wal disk"),
     ("storage", "disk"),
     ("wal", "disk"),
     ("disk", ""),
