@@ -30,12 +30,12 @@ mod tests;
 
 pub use compaction::{CompactError, Progress};
 pub use event::{Event, EventKind, RevisionEvents};
-pub use hash::KvHash;
+pub use hash::{KvHash, hash_rows};
 pub use history::Change;
 pub use key_index::KeyIndex;
 pub use metrics::Metrics;
 pub use query::{Content, RangeQuery, RangeResult, RangeRows, ReadError, SortOrder, SortTarget};
 pub use revision::{Revision, RowKey};
-pub use store::{Opened, Store, check_rows, revision_of};
+pub use store::{Opened, Store, check_rows, compacted_of, revision_of};
 pub use view::{View, Views};
 pub use write::{KeyRevisions, Txn, WriteBatch};

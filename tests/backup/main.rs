@@ -2,9 +2,16 @@
 //! by etcd itself.
 
 mod files;
+mod import;
+mod import_cases;
+mod import_crash;
+mod import_refused;
+mod import_restored;
 mod live;
 mod load;
+mod preflight;
 mod programs;
+mod readme;
 mod restored;
 mod save;
 mod status;

@@ -1,6 +1,7 @@
 //! The offline tool: work on files, without a server. Words, flags, texts and exit codes are those of etcdutl 3.7
 //! (`etcdutl/ctl.go` and the files beside its commands).
 
+mod preflight;
 pub mod snapshot_status;
 mod words;
 
@@ -20,6 +21,8 @@ const HELP: &str = "Usage:
 
 Commands:
   snapshot status <filename>   counts what a snapshot file holds, after checking its pages
+  preflight <manifest or flags> <copy of a data directory>
+                               says whether Keelstone would start in the place of an etcd
   version                      prints the version of etcd whose tool this is
 
 Flags:
@@ -49,6 +52,12 @@ impl Failure {
 
 /// Runs the command that the words call for.
 pub fn run(args: &[String]) -> ExitCode {
+    // Its flags are those of the server.
+    if let [word, rest @ ..] = args
+        && word == "preflight"
+    {
+        return preflight::run(rest);
+    }
     let words = match words::parse(args) {
         Ok(words) => words,
         Err(text) => return fail(&Failure::new(EXIT_ERROR, text)),
