@@ -95,6 +95,9 @@ impl KvHasher {
     }
 }
 
+/// Is shown rows of the key table: row key and value.
+pub type ShowRow<'s, E> = &'s mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>;
+
 /// The hash of rows that are in no store: what [`View::hash_kv`] says of the current revision of one that has them. `scan`
 /// shows all rows of the key table in order, and is called twice. The last change of each key is held in memory.
 ///
@@ -102,7 +105,7 @@ impl KvHasher {
 /// What `scan` fails with, or a row that is none of etcd's.
 pub fn hash_rows<E: From<StorageError>>(
     (revision, compact_revision): (i64, i64),
-    scan: impl Fn(&mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E>,
+    scan: impl Fn(ShowRow<'_, E>) -> Result<(), E>,
 ) -> Result<KvHash, E> {
     let mut newest: HashMap<Box<[u8]>, RowKey> = HashMap::new();
     scan(&mut |row_key, row| {

@@ -30,7 +30,7 @@ mod tests;
 
 pub use compaction::{CompactError, Progress};
 pub use event::{Event, EventKind, RevisionEvents};
-pub use hash::{KvHash, hash_rows};
+pub use hash::{KvHash, ShowRow, hash_rows};
 pub use history::Change;
 pub use key_index::KeyIndex;
 pub use metrics::Metrics;

@@ -219,7 +219,7 @@ async fn three_members_that_were_killed_under_load_go_on_together() {
         let (acknowledged, mut writers) = (Acknowledged::default(), JoinSet::new());
         fill(&cluster[0].client()).await;
         acknowledged.put_through(&cluster.clients(), &mut writers);
-        wait::until_true("some writes", LIMIT, || acknowledged.len() > 1_500).await;
+        wait::until_true("some writes", LIMIT, || acknowledged.len() > 600).await;
         for place in 0..3 {
             cluster[place].kill();
         }
@@ -239,6 +239,35 @@ async fn three_members_that_were_killed_under_load_go_on_together() {
         println!("{} keys, hash {hash} at {revision}", acknowledged.len());
         cluster.assert_no_unexpected_errors();
     }
+}
+
+#[tokio::test]
+async fn an_import_that_is_killed_again_and_again_is_begun_again() {
+    let name = "an_import_that_is_killed_again_and_again_is_begun_again";
+    let Some(etcd) = tools::etcd(name) else { return };
+    let mut cluster = Cluster::start(&suite().with_server(&etcd), &spec(1)).await;
+    let client = cluster[0].client();
+    fill(&client).await;
+    for number in 0..60 {
+        client.put(format!("large/{number}"), vec![b'v'; 1 << 20]).await.expect("put");
+    }
+    let (hash, revision) = same_hash(std::slice::from_ref(&client)).await;
+    cluster[0].kill();
+    cluster.swap_server(suite());
+    for round in 0..12 {
+        cluster.launch(0);
+        wait::pass(Duration::from_millis(40 * round)).await;
+        cluster[0].kill();
+    }
+    cluster.start_all().await;
+    assert_eq!(client.hash_kv(revision).await.expect("hash").hash, hash);
+    has_lease(&client).await;
+    let left = std::fs::read_dir(cluster[0].data_dir().join("member")).expect("list");
+    let mut names: Vec<_> = left.map(|entry| entry.expect("list").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    assert_eq!(names.len(), 5, "{names:?}");
+    assert!(names[1].starts_with("snap.etcd-") && names[4].starts_with("wal.etcd-"), "{names:?}");
+    cluster.assert_no_unexpected_errors();
 }
 
 #[tokio::test]

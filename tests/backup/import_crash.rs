@@ -194,6 +194,36 @@ fn a_crash_at_every_step_leaves_etcds_directory_or_ours() {
 }
 
 #[test]
+fn an_etcd_that_ran_between_two_starts_loses_nothing() {
+    let disk = left_by_etcd();
+    let whole = Arc::new(Mutex::new(None::<MemoryDisk>));
+    let seen = Arc::clone(&whole);
+    disk.observe(move |disk| {
+        let names = disk.list(Path::new("/data/member")).expect("list");
+        if ["snap", "state.imported-40", "wal", "wal.import"].iter().all(|name| names.iter().any(|found| found == name))
+        {
+            seen.lock().expect("no panic").get_or_insert_with(|| disk.kill());
+        }
+    });
+    import(&disk).expect("import");
+    let disk = whole.lock().expect("no panic").take().expect("a moment when all is built and nothing is replaced");
+    assert!(!is_unfinished(&disk, &places()).expect("look"));
+    // The operator starts etcd again, which goes on.
+    let Places { wal_dir, .. } = places();
+    disk.remove_dir_all(&wal_dir).expect("memory does not fail");
+    let more = Entry { index: LAST + 1, ..entries().pop().expect("the last") };
+    let longer: Vec<Entry> = entries().into_iter().chain([more]).collect();
+    wal::create(&disk, &wal_dir, IDENTITY, &longer, HardState { commit: LAST + 1, ..STATE })
+        .expect("memory does not fail");
+    import(&disk).expect("import");
+    assert_eq!(Survey::of(&disk, &wal_dir).expect("our log").last.index, LAST + 1);
+    assert_eq!(
+        disk.list(Path::new("/data/member")).expect("list"),
+        ["snap.etcd-40", "state.redb", "wal", "wal.etcd-40"]
+    );
+}
+
+#[test]
 fn a_full_or_failing_disk_leaves_etcds_directory_as_it_was() {
     let theirs = original(&left_by_etcd());
     let begin = left_by_etcd().operations();

@@ -1,10 +1,11 @@
 //! An import that nobody starts on, and whether the keys of its state are those of the database that it was made of: the
 //! HashKV of both, each read by itself.
 
-use super::{Imported, Places, Workshop, build, row_of};
+use super::source::row_of;
+use super::{Imported, Places, Workshop, build};
 use crate::backup::bolt::Database;
 use crate::disk::{Disk, RealDisk};
-use crate::mvcc::{self, KvHash, RowKey, Store, compacted_of, hash_rows};
+use crate::mvcc::{self, KvHash, RowKey, ShowRow, Store, compacted_of, hash_rows};
 use crate::storage::{self, Storage, StorageError, Table};
 use crate::wal;
 use anyhow::Context;
@@ -62,7 +63,7 @@ fn hash_of_database(disk: &dyn Disk, path: &Path) -> anyhow::Result<KvHash> {
         let marks = marks.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
         let mark = |key: &[u8]| marks.iter().find(|(mark, _)| *mark == key).and_then(|(_, row)| row.clone());
         let compacted = compacted_of(mark)?;
-        let scan = |show: &mut dyn FnMut(&[u8], &[u8]) -> anyhow::Result<()>| {
+        let scan = |show: ShowRow<'_, anyhow::Error>| {
             let Some(keys) = keys else { return Ok(()) };
             for row in database.rows(keys)? {
                 let (key, value) = row?;
