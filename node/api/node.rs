@@ -4,7 +4,7 @@ use super::header::Answerer;
 use super::metrics::{Metrics, Outcomes};
 use super::status::ApiError;
 use crate::alarm::{Alarm, AlarmType};
-use crate::apply::{Published, Reply, Worker, cost};
+use crate::apply::{Published, Reply, StateSnapshot, Worker, cost};
 use crate::cluster::ClusterState;
 use crate::lease::Lessor;
 use crate::mvcc::{ReadError, Views};
@@ -230,6 +230,14 @@ impl Node {
         // Else a crash would bring the rows back.
         self.worker.commit_durably().await?;
         Ok(())
+    }
+
+    /// The state as it is now, whole.
+    ///
+    /// # Errors
+    /// `Stopped` if the node is ending.
+    pub async fn pin(&self) -> Result<StateSnapshot, ApiError> {
+        Ok(self.worker.pin().await?)
     }
 
     /// # Errors

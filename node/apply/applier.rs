@@ -11,8 +11,8 @@ use crate::alarm::{AlarmType, Alarms};
 use crate::cluster::ClusterState;
 use crate::defect::{self, Defect};
 use crate::lease::Lessor;
-use crate::mvcc::{Opened, Progress, RevisionEvents, Store, View, Views, WriteBatch};
-use crate::storage::{Durability, Storage};
+use crate::mvcc::{Opened, Progress, RevisionEvents, Store, Views, WriteBatch};
+use crate::storage::{Durability, Storage, StorageError, Version};
 use crate::types::{LeaseId, LogPosition, MemberId};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -58,10 +58,10 @@ pub struct Outcome {
     pub(super) slow: u64,
 }
 
-/// The state at one position, pinned for a Raft snapshot; `view.version()` has all its rows.
+/// The state at one position, pinned for a Raft snapshot.
 #[derive(Clone, Debug)]
 pub struct StateSnapshot {
-    pub view: Arc<View>,
+    pub version: Version,
     pub applied: LogPosition,
     /// Encoded `internal.StoredMembership`; none before the first change.
     pub membership: Option<Bytes>,
@@ -158,10 +158,14 @@ impl Applier {
         self.applied
     }
 
-    pub fn snapshot(&self) -> Result<StateSnapshot, Fatal> {
-        let view = self.published.views.load();
-        let meta = view.version().meta()?;
-        Ok(StateSnapshot { view, applied: meta.applied, membership: meta.membership.map(Bytes::from) })
+    /// Pins the state, after a commit of what was put off.
+    pub fn snapshot(&mut self) -> Result<StateSnapshot, Fatal> {
+        if self.store.has_put_off() {
+            self.commit(Durability::Volatile)?;
+        }
+        let version = self.storage().version()?;
+        let meta = version.meta()?;
+        Ok(StateSnapshot { version, applied: meta.applied, membership: meta.membership.map(Bytes::from) })
     }
 
     /// Applies entries that follow those applied before; older ones are skipped. `is_waited_for` says whose reply
@@ -171,6 +175,31 @@ impl Applier {
         entries: Vec<Committed>,
         is_waited_for: &dyn Fn(u64) -> bool,
         durability: Durability,
+    ) -> Result<Outcome, Fatal> {
+        self.apply(entries, is_waited_for, |batch, applied| commit_at(batch, applied, durability))
+    }
+
+    /// As [`Self::apply_batch`]; if all that the entries change is a few keys, their rows go into the state file with the
+    /// commit of a later batch.
+    pub fn apply_few(
+        &mut self,
+        entries: Vec<Committed>,
+        is_waited_for: &dyn Fn(u64) -> bool,
+    ) -> Result<Outcome, Fatal> {
+        self.apply(entries, is_waited_for, |batch, applied| {
+            if batch.may_be_put_off() {
+                batch.put_off();
+                return Ok(());
+            }
+            commit_at(batch, applied, Durability::Volatile)
+        })
+    }
+
+    fn apply(
+        &mut self,
+        entries: Vec<Committed>,
+        is_waited_for: &dyn Fn(u64) -> bool,
+        publish: impl FnOnce(WriteBatch<'_>, LogPosition) -> Result<(), StorageError>,
     ) -> Result<Outcome, Fatal> {
         let alarms_before = self.alarms.clone();
         let mut run = Run {
@@ -194,11 +223,8 @@ impl Applier {
             run.apply(entry.position, entry.payload, is_waited_for)?;
             run.outcome.applied = entry.position;
         }
-        let Run { mut batch, mut outcome, mut stopwatch, .. } = run;
-        if !defect::on(Defect::AppliedIndexApart) {
-            batch.storage().set_applied(outcome.applied);
-        }
-        batch.commit(durability)?;
+        let Run { batch, mut outcome, mut stopwatch, .. } = run;
+        publish(batch, outcome.applied)?;
         if defect::on(Defect::AppliedIndexApart) {
             let mut apart = self.store.begin()?;
             apart.storage().set_applied(outcome.applied);
@@ -231,17 +257,16 @@ impl Applier {
     pub fn compaction_slice(&mut self, budget_rows: usize) -> Result<(), Fatal> {
         let mut batch = self.store.begin()?;
         let progress = batch.compaction_slice(budget_rows)?;
-        batch.commit(Durability::Volatile)?;
+        commit_at(batch, self.applied, Durability::Volatile)?;
         if let Progress::Finished { revision } = progress {
             self.compacted = revision;
         }
         Ok(())
     }
 
-    /// Makes durable what was committed before.
-    pub fn commit_durably(&mut self) -> Result<(), Fatal> {
-        self.store.begin()?.commit(Durability::Durable)?;
-        Ok(())
+    /// Commits what was put off, and makes durable what was committed before if asked.
+    pub fn commit(&mut self, durability: Durability) -> Result<(), Fatal> {
+        Ok(commit_at(self.store.begin()?, self.applied, durability)?)
     }
 
     fn publish_cluster(&self) {
@@ -253,6 +278,14 @@ impl Applier {
         self.alarm_metrics.show(&self.alarms);
         self.published.alarms.store(Arc::new(self.alarms.clone()));
     }
+}
+
+/// Rows and the entry that they are of are one commit.
+fn commit_at(mut batch: WriteBatch<'_>, applied: LogPosition, durability: Durability) -> Result<(), StorageError> {
+    if !defect::on(Defect::AppliedIndexApart) {
+        batch.storage().set_applied(applied);
+    }
+    batch.commit(durability).map(drop)
 }
 
 impl Outcome {

@@ -113,7 +113,7 @@ impl View {
         let keeps_any = self.index.keeps_any_at(hash_revision, |change| !change.tombstone);
         let mut hasher = KvHasher::new(self.compacted, hash_revision, keeps_any);
         let end = end_of(hash_revision);
-        self.version.scan(Table::Key, (Bound::Unbounded, Bound::Excluded(&end[..])), |row_key, row| {
+        self.scan(Table::Key, (Bound::Unbounded, Bound::Excluded(&end[..])), |row_key, row| {
             let key = parse_row_key(row_key)?;
             let kept =
                 hasher.asks_for(&key) && is_newest(&self.index, &key, row, hash_revision)? && !key.is_tombstone();
@@ -136,7 +136,7 @@ impl View {
         let mut crc = 0;
         for table in Table::ALL {
             crc = crc32c::crc32c_append(crc, table.name().as_bytes());
-            self.version.scan::<StorageError>(table, (Bound::Unbounded, Bound::Unbounded), |key, value| {
+            self.scan::<StorageError>(table, (Bound::Unbounded, Bound::Unbounded), |key, value| {
                 let ignored = (table == Table::Meta && IGNORED.contains(&key)) || is_own_row(table, key);
                 if !ignored {
                     crc = crc32c::crc32c_append(crc, key);

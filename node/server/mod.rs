@@ -173,7 +173,7 @@ impl Node {
         };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
         let read = || format!("read {}", state_path.display());
-        let applier = Applier::open(apply::Parts {
+        let mut applier = Applier::open(apply::Parts {
             storage,
             lessor: Arc::clone(&lessor),
             local: identity.member,
