@@ -7,6 +7,7 @@ mod catch_up;
 mod defragment;
 mod failing_disk;
 mod failover;
+mod full_disk;
 mod isolation;
 mod members;
 mod pause;
