@@ -33,6 +33,7 @@ mod range;
 mod range_codec;
 mod range_stream;
 mod read_txn;
+mod recipe;
 mod rpc;
 mod serve;
 mod services;

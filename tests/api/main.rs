@@ -6,6 +6,7 @@ mod compact;
 mod delete;
 mod health;
 mod lease;
+mod lock;
 mod maintenance;
 mod metrics;
 mod put;
