@@ -57,6 +57,7 @@ pub fn build(
             sleep_interval: values.duration("compaction-sleep-interval").or_zero(),
             automatic: super::check::auto_compaction(values).expect("checked before"),
         },
+        downgrade_check: values.duration("downgrade-check-time").or_zero(),
         watch: Watch { progress_notify_interval: progress_interval(values, notices) },
         log,
         observe: Observe {

@@ -20,6 +20,8 @@ pub struct Settings {
     pub keepalive: GrpcKeepalive,
     pub compaction: Compaction,
     pub watch: Watch,
+    /// Between looks whether a downgrade is done; zero: never.
+    pub downgrade_check: Duration,
     pub log: Log,
     pub observe: Observe,
     pub gates: FeatureGates,
