@@ -43,6 +43,7 @@ pub fn build(
                 "existing" => ClusterState::Existing,
                 _ => ClusterState::New,
             },
+            force_new_cluster: values.bool("force-new-cluster"),
         },
         urls,
         raft: raft(values, notices),
@@ -211,6 +212,10 @@ fn storage(values: &Values) -> Storage {
         },
         auto_disarm: values.bool("auto-disarm-nospace"),
         max_wals: values.uint("max-wals"),
+        defragment_above_bytes: match values.uint("bootstrap-defrag-threshold-megabytes") {
+            0 => None,
+            megabytes => Some(megabytes.saturating_mul(1 << 20)),
+        },
     }
 }
 

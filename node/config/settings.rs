@@ -106,6 +106,8 @@ pub struct Storage {
     pub auto_disarm: bool,
     /// Log segments to keep at least; zero keeps all (etcd's word: "0 is unlimited").
     pub max_wals: u64,
+    /// Defragment at start if that frees so much. None: never.
+    pub defragment_above_bytes: Option<u64>,
 }
 
 /// Bounds of requests.
