@@ -13,6 +13,7 @@ mod members;
 mod offline;
 mod pause;
 mod random_faults;
+mod releases;
 mod start;
 mod stop;
 
