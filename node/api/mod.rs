@@ -10,6 +10,7 @@ mod call;
 mod call_timer;
 mod checks;
 mod cluster;
+mod downgrade;
 mod edge;
 #[cfg(test)]
 mod edge_tests;

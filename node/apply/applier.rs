@@ -8,7 +8,7 @@ use super::state::SmallTables;
 use super::{Answer, ApplyError, Fatal, LogError, Reply};
 use super::{alarm, cluster, compact, conf_change, cost, delete, lease, put, range, txn};
 use crate::alarm::{AlarmType, Alarms};
-use crate::cluster::ClusterState;
+use crate::cluster::{ClusterState, ClusterVersion};
 use crate::defect::{self, Defect};
 use crate::lease::Lessor;
 use crate::mvcc::{Opened, Progress, RevisionEvents, Store, Views, WriteBatch};
@@ -135,12 +135,27 @@ impl Applier {
     fn load(&mut self, attachments: Vec<(Bytes, LeaseId)>) -> Result<(), Fatal> {
         let version = self.store.storage().version()?;
         let SmallTables { cluster, alarms, leases } = SmallTables::read(&version)?;
-        self.applied = version.meta()?.applied;
+        let meta = version.meta()?;
+        drop(version);
+        self.applied = meta.applied;
         self.compacted = if self.store.is_compacting() { -1 } else { self.store.compacted() };
         (self.cluster, self.alarms) = (cluster, alarms);
         self.published.lessor.restore(leases, attachments);
+        self.follow_version(meta.storage_version.as_deref())?;
         self.publish_cluster();
         self.publish_alarms();
+        Ok(())
+    }
+
+    /// A file that an operator migrated, or that another version of etcd wrote, says so only until the cluster's version
+    /// is looked at (etcd `UpdateStorageVersionIfNeeded`).
+    fn follow_version(&mut self, found: Option<&str>) -> Result<(), Fatal> {
+        let Some(wanted) = self.cluster.version.map(ClusterVersion::storage_row) else { return Ok(()) };
+        if wanted.as_deref() != found {
+            let mut batch = self.store.begin()?;
+            batch.storage().set_storage_version(wanted.as_deref());
+            batch.commit(Durability::Volatile)?;
+        }
         Ok(())
     }
 

@@ -49,6 +49,6 @@ pub use command::{Committed, Payload, check_request};
 pub use metrics::Metrics;
 pub use moving::{Move, Rename, StateFile};
 pub use reply::{ApplyError, Fatal, LogError, Reply, StateError};
-pub use state::check_state;
+pub use state::{check_state, stored_members};
 pub use waiters::{Answer, Waiters};
 pub use worker::{Settings, Start, Stopped, Worker};

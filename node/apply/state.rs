@@ -2,7 +2,7 @@
 
 use super::{Fatal, StateError, cluster};
 use crate::alarm::{Alarm, Alarms};
-use crate::cluster::ClusterState;
+use crate::cluster::{ClusterState, MemberTable};
 use crate::lease::LeaseRow;
 use crate::mvcc;
 use crate::storage::{Meta, Storage, Table, Version};
@@ -26,6 +26,15 @@ impl SmallTables {
             leases: leases.map_err(StateError::from)?,
         })
     }
+}
+
+/// The members as the state has them.
+///
+/// # Errors
+/// A row cannot be read.
+pub fn stored_members(storage: &Storage) -> Result<MemberTable, Fatal> {
+    let version = storage.version()?;
+    Ok(cluster::load(|table| version.rows(table))?.members)
 }
 
 /// Reads every row as [`super::Applier::open`] does, keeps none, and answers what the state says of itself. Asked of what a

@@ -43,6 +43,7 @@ pub fn build(
                 "existing" => ClusterState::Existing,
                 _ => ClusterState::New,
             },
+            force_new_cluster: values.bool("force-new-cluster"),
         },
         urls,
         raft: raft(values, notices),
@@ -57,6 +58,7 @@ pub fn build(
             sleep_interval: values.duration("compaction-sleep-interval").or_zero(),
             automatic: super::check::auto_compaction(values).expect("checked before"),
         },
+        downgrade_check: values.duration("downgrade-check-time").or_zero(),
         watch: Watch { progress_notify_interval: progress_interval(values, notices) },
         log,
         observe: Observe {
@@ -210,6 +212,10 @@ fn storage(values: &Values) -> Storage {
         },
         auto_disarm: values.bool("auto-disarm-nospace"),
         max_wals: values.uint("max-wals"),
+        defragment_above_bytes: match values.uint("bootstrap-defrag-threshold-megabytes") {
+            0 => None,
+            megabytes => Some(megabytes.saturating_mul(1 << 20)),
+        },
     }
 }
 

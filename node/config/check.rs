@@ -381,11 +381,6 @@ mod tests {
              Leave it at its default"
         );
         assert!(checked(&["--grpc-keepalive-min-time=0"]).is_ok());
-        assert_eq!(
-            checked(&["--force-new-cluster"]).unwrap_err(),
-            "--force-new-cluster is not built yet in Keelstone: it belongs to recovery into a new cluster. \
-             Leave it at its default (false)"
-        );
         assert!(checked(&["--feature-gates=FastLeaseKeepAlive=false,InitialCorruptCheck=false"]).is_ok());
     }
 }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub keepalive: GrpcKeepalive,
     pub compaction: Compaction,
     pub watch: Watch,
+    /// Between looks whether a downgrade is done; zero: never.
+    pub downgrade_check: Duration,
     pub log: Log,
     pub observe: Observe,
     pub gates: FeatureGates,
@@ -104,6 +106,8 @@ pub struct Storage {
     pub auto_disarm: bool,
     /// Log segments to keep at least; zero keeps all (etcd's word: "0 is unlimited").
     pub max_wals: u64,
+    /// Defragment at start if that frees so much. None: never.
+    pub defragment_above_bytes: Option<u64>,
 }
 
 /// Bounds of requests.

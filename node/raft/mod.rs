@@ -26,7 +26,7 @@ mod types;
 #[cfg(test)]
 mod suite_tests;
 
-pub use bootstrap::bootstrap_log;
+pub use bootstrap::{bootstrap_log, lone_member_log};
 pub use consensus::{Consensus, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
 pub use defragment::{DefragmentError, Shrunk, defragment};
 pub use lease::LeaseAnswer;

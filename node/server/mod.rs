@@ -4,13 +4,16 @@ pub mod bootstrap;
 mod clients;
 mod compactor;
 mod expiry;
+mod force_new_cluster;
 mod join;
 mod listen;
+pub mod offline;
 mod publish;
 mod registers;
 mod shutdown;
 mod space;
 mod stall;
+mod versions;
 
 use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
 use crate::clock::{Clock, SystemClock};
@@ -208,7 +211,9 @@ impl Node {
         let watching = watching::Settings { threads: threads.clone(), ..Default::default() };
         let hub = Hub::new(published.views.clone(), watching, registers.watch.clone());
         let removed = Arc::new(Notify::new());
-        let on_applied = connect(&hub, &lessor, &clock, &removed, observer);
+        let follower = versions::Follower::start(identity, Arc::clone(&published.cluster), Arc::clone(&end_process))
+            .with_context(read)?;
+        let on_applied = connect(&hub, &lessor, &clock, &removed, follower, observer);
         let running = Consensus::start(Parts {
             identity,
             timing,
@@ -304,7 +309,9 @@ impl Node {
         if let Some(automatic) = settings.compaction.automatic {
             background.spawn(compactor::run(automatic, consensus.clone(), published.views.clone()));
         }
-        background.spawn(publish::cluster_version(consensus, Arc::clone(&published.cluster)));
+        let cluster = Arc::clone(&published.cluster);
+        background.spawn(versions::end_downgrade(consensus.clone(), Arc::clone(&cluster), settings.downgrade_check));
+        background.spawn(versions::negotiate(consensus, cluster));
         let views = published.views.clone();
         background.spawn(async move {
             let mut age = tokio::time::interval(PAGE_AGE);
@@ -401,9 +408,12 @@ fn connect(
     lessor: &Arc<Lessor>,
     clock: &Arc<dyn Clock>,
     removed: &Arc<Notify>,
+    follower: versions::Follower,
     observer: Option<Observer>,
 ) -> OnApplied {
     let (events, restored) = (Arc::clone(hub), Arc::clone(hub));
+    let follower = Arc::new(follower);
+    let restored_follower = Arc::clone(&follower);
     let (lessor, clock, removed) = (Arc::clone(lessor), Arc::clone(clock), Arc::clone(removed));
     let applied = move |outcome: &Outcome| {
         events.publish(&outcome.events);
@@ -411,9 +421,15 @@ fn connect(
         if let Some(Observer(observe)) = &observer {
             observe(outcome.applied);
         }
+        if outcome.cluster_changed {
+            follower.look();
+        }
         if outcome.removed {
             removed.notify_one();
         }
     };
-    OnApplied::new(applied, move || restored.restored())
+    OnApplied::new(applied, move || {
+        restored.restored();
+        restored_follower.look();
+    })
 }

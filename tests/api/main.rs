@@ -4,6 +4,7 @@
 mod cluster;
 mod compact;
 mod delete;
+mod downgrade;
 mod health;
 mod lease;
 mod lock;

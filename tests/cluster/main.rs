@@ -7,11 +7,14 @@ mod catch_up;
 mod defragment;
 mod failing_disk;
 mod failover;
+mod force_new_cluster;
 mod full_disk;
 mod isolation;
 mod members;
+mod offline;
 mod pause;
 mod random_faults;
+mod releases;
 mod start;
 mod stop;
 

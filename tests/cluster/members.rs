@@ -3,7 +3,9 @@
 use crate::{check, suite};
 use keelstone_harness::faults::{judge, serves};
 use keelstone_harness::load::{Load, LoadSpec};
-use keelstone_harness::proto::etcdserverpb::RangeRequest;
+use keelstone_harness::proto::etcdserverpb::downgrade_request::DowngradeAction;
+use keelstone_harness::proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use keelstone_harness::proto::etcdserverpb::{DowngradeRequest, RangeRequest};
 use keelstone_harness::{Client, Cluster, ClusterSpec, Random, wait};
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -338,6 +340,31 @@ async fn a_member_that_is_not_listed_does_not_join() {
         assert!(said.iter().any(|line| line.contains("member count is unequal")), "{said:?}");
         cluster[place].expect_errors("member count is unequal");
         serves(&cluster[0].client(), LIMIT).await;
+    })
+    .await;
+}
+
+/// It would only have to be replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_joins_a_cluster_that_goes_down_to_the_version_before() {
+    check(spec(1), async |cluster| {
+        let client = cluster[0].client();
+        let request = DowngradeRequest { action: DowngradeAction::Enable.into(), version: "3.6".to_owned() };
+        let mut maintenance = MaintenanceClient::new(client.channel());
+        maintenance.downgrade(request).await.expect("enable");
+        let (place, url) = cluster.prepare_joiner(&[0]);
+        once_healthy("a member to be added", || client.member_add(&url, true)).await;
+        cluster.launch(place);
+        let exit = cluster[place].wait_for_exit().await;
+        assert!(!exit.status.success(), "{exit:?}");
+        assert!(!cluster[place].log_lines("incompatible with current running cluster").is_empty());
+        assert!(!cluster[place].log_lines("cluster version of remote member is not compatible; too low").is_empty());
+        cluster[place].expect_errors("incompatible with current running cluster");
+
+        let request = DowngradeRequest { action: DowngradeAction::Cancel.into(), ..Default::default() };
+        maintenance.downgrade(request).await.expect("cancel");
+        cluster.restart(place).await;
+        assert_eq!(client.member_list(true).await.expect("member list").members.len(), 2);
     })
     .await;
 }

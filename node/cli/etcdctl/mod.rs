@@ -16,7 +16,7 @@ mod downgrade;
 mod elect;
 mod endpoint;
 mod failure;
-mod flags;
+pub mod flags;
 mod get;
 mod global;
 mod go;

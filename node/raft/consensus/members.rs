@@ -46,6 +46,7 @@ impl Consensus {
             cluster_id: self.cluster_id().0,
             cluster_version: cluster.version.map(|version| version.to_string()).unwrap_or_default(),
             members: listed.collect(),
+            downgrading: cluster.downgrade.enabled,
         }
     }
 

@@ -504,15 +504,16 @@ impl Consensus {
     }
 
     /// Asks every other member for its version. None for those that do not answer.
-    pub async fn member_versions(&self) -> Vec<Option<String>> {
+    pub async fn member_versions(&self) -> Vec<(MemberId, Option<String>)> {
         let metrics = self.metrics();
         let others = metrics.membership_config.membership().nodes().map(|(id, _)| MemberId(*id));
-        let asked = others.filter(|id| *id != self.member_id()).map(|id| async move {
+        let ask = async |id| {
             let mut client = self.peer_client(id, Purpose::Forward).ok()?;
             let mut request = Request::new(internal::PeerInfoRequest {});
             request.set_timeout(self.inner.timing.election);
             Some(client.info(request).await.ok()?.into_inner().version)
-        });
+        };
+        let asked = others.filter(|id| *id != self.member_id()).map(async |id| (id, ask(id).await));
         futures_util::future::join_all(asked).await
     }
 
