@@ -1,7 +1,9 @@
 //! One command at a time, with what etcd answers.
 
 use super::*;
+use crate::alarm::AlarmType;
 use crate::apply::testing::*;
+use crate::apply::{ApplyError, Reply};
 use crate::cluster::{Member, MemberChange, MemberChangeError};
 use crate::lease::{LeaseError, MAX_TTL_SECS};
 use crate::storage::Table;

@@ -15,6 +15,7 @@ pub mod compare;
 pub mod conf_change;
 pub mod cost;
 mod delete;
+mod dispatch;
 mod executor;
 mod lease;
 pub mod loggable;

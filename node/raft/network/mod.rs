@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod convert;
 mod members;
+mod peer_network;
 mod server;
 mod snapshot;
 
