@@ -1,6 +1,7 @@
 //! The offline tool: work on files, without a server. Words, flags, texts and exit codes are those of etcdutl 3.7
 //! (`etcdutl/ctl.go` and the files beside its commands).
 
+mod completion;
 mod defrag;
 mod migrate;
 pub mod snapshot_status;
@@ -22,6 +23,7 @@ const HELP: &str = "Usage:
   etcdutl [command]
 
 Commands:
+  completion SHELL             prints a script for bash, zsh or fish
   defrag --data-dir DIR        copies the state of a data directory without gaps
   migrate --data-dir DIR --target-version X.Y [--force]
                                sets the version that a state says of itself
@@ -35,17 +37,23 @@ Flags:
 ";
 
 /// Commands of etcdutl that are not there yet.
-const NOT_BUILT: [&[&str]; 3] = [&["snapshot", "restore"], &["hashkv"], &["completion"]];
+const NOT_BUILT: [&[&str]; 2] = [&["snapshot", "restore"], &["hashkv"]];
 
-/// Commands that work on a data directory.
-const OFFLINE: [(&str, &[Flag], fn(&Values) -> Outcome); 2] =
-    [("defrag", defrag::FLAGS, defrag::run), ("migrate", migrate::FLAGS, migrate::run)];
+/// What a command does with its words and flags.
+type Run = fn(&Values) -> Outcome;
 
-/// What those take beside their own flags.
+/// Commands with flags of their own, or that name all flags.
+const FLAGGED: [(&str, &[Flag], Run); 3] = [
+    ("completion", &[], completion::run),
+    ("defrag", defrag::FLAGS, defrag::run),
+    ("migrate", migrate::FLAGS, migrate::run),
+];
+
+/// What every command takes.
 const GLOBAL: &[Flag] = &[
-    Flag::new("timeout", Kind::Duration, "10s", ""),
-    Flag::new("write-out", Kind::Text, "simple", "").or_short('w'),
-    Flag::switch("help", "").or_short('h'),
+    Flag::new("timeout", Kind::Duration, "10s", "how long to wait for the lock of a data directory, 0: without end"),
+    Flag::new("write-out", Kind::Text, "simple", "how to print: fields, json, simple, table").or_short('w'),
+    Flag::switch("help", "help for etcdutl").or_short('h'),
 ];
 
 /// What a command came to.
@@ -66,7 +74,7 @@ impl Failure {
 
 /// Runs the command that the words call for.
 pub fn run(args: &[String]) -> ExitCode {
-    if let Some(outcome) = run_offline(args) {
+    if let Some(outcome) = run_flagged(args) {
         return match outcome {
             Ok(text) => super::print_out(&text),
             Err(failure) => fail(&failure),
@@ -87,13 +95,13 @@ pub fn run(args: &[String]) -> ExitCode {
     }
 }
 
-/// None if the line calls for no command of [`OFFLINE`].
-fn run_offline(args: &[String]) -> Option<Outcome> {
+/// None if the line calls for no command of [`FLAGGED`].
+fn run_flagged(args: &[String]) -> Option<Outcome> {
     let mut flags = FlagSet::default();
     flags.add(GLOBAL);
-    OFFLINE.iter().for_each(|(_, own, _)| flags.add(own));
+    FLAGGED.iter().for_each(|(_, own, _)| flags.add(own));
     let words = Values::parse(&flags, args).map(|values| values.words).unwrap_or_else(|_| args.to_vec());
-    let (_, own, run) = OFFLINE.iter().find(|(name, ..)| words.first().is_some_and(|word| word == name))?;
+    let (_, own, run) = FLAGGED.iter().find(|(name, ..)| words.first().is_some_and(|word| word == name))?;
     let mut flags = FlagSet::default();
     flags.add(GLOBAL);
     flags.add(own);
