@@ -4,7 +4,8 @@
 use super::bootstrap::{Bootstrap, ClusterState, PeerUrls, print_members};
 use super::notice::Notice;
 use super::settings::{
-    Compaction, GrpcKeepalive, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage, Urls, Watch,
+    Compaction, Corruption, GrpcKeepalive, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage, Urls,
+    Watch,
 };
 use super::table::{FLAGS, Flag, State};
 use super::url::{ListenUrl, ListenUrlError, Url};
@@ -56,6 +57,11 @@ pub fn build(
             },
             sleep_interval: values.duration("compaction-sleep-interval").or_zero(),
             automatic: super::check::auto_compaction(values).expect("checked before"),
+        },
+        corruption: Corruption {
+            check_interval: Some(values.duration("corrupt-check-time").or_zero())
+                .filter(|interval| !interval.is_zero()),
+            compact_hash_interval: values.duration("compact-hash-check-time").or_zero(),
         },
         watch: Watch { progress_notify_interval: progress_interval(values, notices) },
         log,
