@@ -4,7 +4,8 @@
 use super::bootstrap::{Bootstrap, ClusterState, PeerUrls, print_members};
 use super::notice::Notice;
 use super::settings::{
-    Compaction, GrpcKeepalive, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage, Urls, Watch,
+    Compaction, Corruption, GrpcKeepalive, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage, Urls,
+    Watch,
 };
 use super::table::{FLAGS, Flag, State};
 use super::url::{ListenUrl, ListenUrlError, Url};
@@ -59,6 +60,11 @@ pub fn build(
             automatic: super::check::auto_compaction(values).expect("checked before"),
         },
         downgrade_check: values.duration("downgrade-check-time").or_zero(),
+        corruption: Corruption {
+            check_interval: Some(values.duration("corrupt-check-time").or_zero())
+                .filter(|interval| !interval.is_zero()),
+            compact_hash_interval: values.duration("compact-hash-check-time").or_zero(),
+        },
         watch: Watch { progress_notify_interval: progress_interval(values, notices) },
         log,
         observe: Observe {

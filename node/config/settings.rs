@@ -19,6 +19,7 @@ pub struct Settings {
     pub limits: Limits,
     pub keepalive: GrpcKeepalive,
     pub compaction: Compaction,
+    pub corruption: Corruption,
     pub watch: Watch,
     /// Between looks whether a downgrade is done; zero: never.
     pub downgrade_check: Duration,
@@ -147,6 +148,15 @@ pub struct Compaction {
     pub sleep_interval: Duration,
     /// What the leader compacts by itself, if anything.
     pub automatic: Option<AutoCompaction>,
+}
+
+/// When members' data are compared. Two of the checks have gates: InitialCorruptCheck and CompactHashCheck.
+#[derive(Clone, Debug)]
+pub struct Corruption {
+    /// Between two comparisons of all data; none: never.
+    pub check_interval: Option<Duration>,
+    /// Between two comparisons of what compactions left behind; above zero.
+    pub compact_hash_interval: Duration,
 }
 
 /// How much history compaction by itself keeps.

@@ -31,7 +31,7 @@ mod tests;
 
 pub use compaction::{CompactError, Progress};
 pub use event::{Event, EventKind, RevisionEvents};
-pub use hash::KvHash;
+pub use hash::{Hashing, KvHash};
 pub use history::Change;
 pub use key_index::KeyIndex;
 pub use metrics::Metrics;

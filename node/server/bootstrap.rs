@@ -28,6 +28,8 @@ pub struct Ground {
     pub state_path: PathBuf,
     /// Last entry of the log as found: nothing is served before it is applied, or cut off by a leader.
     pub last_index: u64,
+    /// There was a log, so that it is not the first start.
+    pub has_run_before: bool,
     /// Dropped last.
     pub lock: Box<dyn DiskLock>,
 }
@@ -111,7 +113,7 @@ pub fn open_with<W>(
     let identity =
         Identity { cluster: ClusterId(opened.identity.cluster_id), member: MemberId(opened.identity.node_id) };
     let last_index = wal.last().index;
-    Ok((Ground { identity, wal, storage, state_path, last_index, lock }, writing))
+    Ok((Ground { identity, wal, storage, state_path, last_index, has_run_before: has_log, lock }, writing))
 }
 
 /// The log must go on where the state stands. A state that came as a snapshot may be ahead of the log, or stand where

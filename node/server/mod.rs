@@ -3,6 +3,7 @@
 pub mod bootstrap;
 mod clients;
 mod compactor;
+mod corruption;
 mod expiry;
 mod force_new_cluster;
 mod join;
@@ -154,6 +155,8 @@ struct Node {
     removed: Arc<Notify>,
     wal: wal::Wal,
     last_index_found: u64,
+    /// It had a log when it was started.
+    has_run_before: bool,
     /// Held to the end.
     _lock: Box<dyn crate::disk::DiskLock>,
 }
@@ -168,7 +171,7 @@ impl Node {
     ) -> anyhow::Result<Node> {
         let World { disk, clock, threads, dial, segment_bytes, cache_bytes, observer } = world;
         let room = space::Room::new(Arc::clone(&disk), settings, segment_bytes);
-        let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
+        let Ground { identity, wal, storage, state_path, last_index, has_run_before, lock } = ground;
         let timing = Timing {
             heartbeat: settings.raft.heartbeat_interval,
             election: settings.raft.election_timeout(),
@@ -247,6 +250,7 @@ impl Node {
             ),
             dial,
             cluster: Arc::clone(&published.cluster),
+            views: published.views.clone(),
             removed: Arc::clone(&removed),
         })
         .await?;
@@ -267,6 +271,7 @@ impl Node {
             removed,
             wal,
             last_index_found: last_index,
+            has_run_before,
             _lock: lock,
         })
     }
@@ -309,6 +314,12 @@ impl Node {
         if let Some(automatic) = settings.compaction.automatic {
             background.spawn(compactor::run(automatic, consensus.clone(), published.views.clone()));
         }
+        let checks = corruption::Checks {
+            consensus: consensus.clone(),
+            alarms: Arc::clone(&published.alarms),
+            metrics: registers.corruption.clone(),
+        };
+        checks.start(settings, &mut background);
         let cluster = Arc::clone(&published.cluster);
         background.spawn(versions::end_downgrade(consensus.clone(), Arc::clone(&cluster), settings.downgrade_check));
         background.spawn(versions::negotiate(consensus, cluster));
@@ -331,11 +342,14 @@ impl Node {
         clients.serve_metrics(listeners.metrics, &mut serving, &stopping);
         let ended = tokio::select! {
             ended = self.until_ended(stop.as_mut()) => ended,
-            () = self.begin(settings) => {
-                clients.serve(listeners.client, listeners.client_http, &mut serving, &mut background, &stopping);
-                tracing::info!("ready to serve client requests");
-                notify_ready();
-                self.until_ended(stop).await
+            begun = self.begin(settings, &checks) => match begun {
+                Ok(()) => {
+                    clients.serve(listeners.client, listeners.client_http, &mut serving, &mut background, &stopping);
+                    tracing::info!("ready to serve client requests");
+                    notify_ready();
+                    self.until_ended(stop).await
+                }
+                Err(inconsistent) => Err(inconsistent.into()),
             }
         };
         shutdown::hand_over(&self.consensus).await;
@@ -348,9 +362,18 @@ impl Node {
     }
 
     /// Returns once clients may be served.
-    async fn begin(&self, settings: &Settings) {
+    ///
+    /// # Errors
+    /// They must not be.
+    async fn begin(&self, settings: &Settings, checks: &corruption::Checks) -> Result<(), corruption::Inconsistent> {
         self.await_recovery().await;
+        if self.has_run_before && settings.gates.enabled(Gate::InitialCorruptCheck) {
+            corruption::check_at_start(checks).await.inspect_err(|error| {
+                tracing::error!(%error, "checkInitialHashKV failed");
+            })?;
+        }
         publish::attributes(&self.consensus, settings).await;
+        Ok(())
     }
 
     /// All that was in the log when it was opened is applied, or a leader has cut it off. Until then even a read that

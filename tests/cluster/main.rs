@@ -4,6 +4,7 @@
 //! `KEELSTONE_FAULTS` sets the number of random faults (100), `KEELSTONE_SEED` repeats a run's choices.
 
 mod catch_up;
+mod corruption;
 mod defragment;
 mod failing_disk;
 mod failover;

@@ -134,6 +134,7 @@ impl Member {
             ),
             dial: None,
             cluster: Arc::clone(&published.cluster),
+            views: published.views.clone(),
             removed: Arc::default(),
             waiters,
             lessor,

@@ -1,3 +1,5 @@
+//! What a disk in memory gives back after a crash, and what it fails when told to.
+
 use super::*;
 
 fn read(disk: &MemoryDisk, path: &str) -> Vec<u8> {

@@ -34,6 +34,13 @@ impl Consensus {
         crate::clock::unix_secs(self.inner.clock.wall())
     }
 
+    /// All members but this one, with their peer URLs, as apply knows them.
+    pub fn other_members(&self) -> Vec<(MemberId, Vec<String>)> {
+        let cluster = self.cluster();
+        let others = cluster.members.iter().filter(|member| member.id != self.member_id());
+        others.map(|member| (member.id, member.peer_urls.clone())).collect()
+    }
+
     /// For a member that is about to join.
     pub(in crate::raft) fn listed_members(&self) -> MembersResponse {
         let cluster = self.cluster();

@@ -9,6 +9,7 @@ pub use requests::RequestError;
 use super::catching_up;
 use super::config::openraft_config;
 use super::defragment::{self, DefragmentError};
+use super::hash::HASHES_AT_ONCE;
 use super::leadership::Leadership;
 use super::log_store::{LogStore, SharedConfState};
 use super::membership::ChangeRules;
@@ -23,6 +24,7 @@ use crate::apply::{Waiters, Worker};
 use crate::clock::Clock;
 use crate::cluster::ClusterState;
 use crate::lease::Lessor;
+use crate::mvcc::Views;
 use crate::net::Dial;
 use crate::types::{ClusterId, LogPosition, MemberId};
 use crate::wal::Wal;
@@ -34,7 +36,7 @@ use openraft::{Raft, RaftMetrics};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::Status;
 
@@ -76,6 +78,8 @@ pub struct Parts {
     pub dial: Option<Arc<dyn Dial>>,
     /// What apply knows of the members.
     pub cluster: Arc<ArcSwap<ClusterState>>,
+    /// The keys as they are applied.
+    pub views: Views,
     /// Is told when peers say that this member was removed.
     pub removed: Arc<Notify>,
 }
@@ -121,6 +125,8 @@ struct Inner {
     counters: Counters,
     changes: ChangeRules,
     cluster: Arc<ArcSwap<ClusterState>>,
+    views: Views,
+    hashing: Semaphore,
 }
 
 /// Counted here, exposed by `metrics`.
@@ -205,6 +211,8 @@ impl Consensus {
             counters: Counters::default(),
             changes: parts.limits.changes,
             cluster: parts.cluster,
+            views: parts.views,
+            hashing: Semaphore::new(HASHES_AT_ONCE),
             raft,
         };
         let consensus = Consensus { inner: Arc::new(inner) };
@@ -326,6 +334,14 @@ impl Consensus {
     /// Whether the state file is being defragmented.
     pub fn defragmenting(&self) -> watch::Receiver<bool> {
         self.inner.defragmenting.clone()
+    }
+
+    pub(super) fn views(&self) -> &Views {
+        &self.inner.views
+    }
+
+    pub(super) fn hashing(&self) -> &Semaphore {
+        &self.inner.hashing
     }
 
     pub(super) fn state_files(&self) -> &Arc<StateFiles> {

@@ -232,6 +232,15 @@ impl Peer for PeerService {
         self.caller(request.metadata())?;
         Ok(Response::new(self.consensus.info()))
     }
+
+    async fn hash_kv(
+        &self,
+        request: Request<internal::HashKvRequest>,
+    ) -> Result<Response<internal::HashKvResponse>, Status> {
+        self.caller(request.metadata())?;
+        let answer = self.consensus.answer_hash(*request.get_ref()).await;
+        Ok(Response::new(answer.map_err(|error| Status::unavailable(error.to_string()))?))
+    }
 }
 
 #[cfg(test)]
