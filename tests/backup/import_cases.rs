@@ -115,7 +115,7 @@ fn a_torn_write_at_the_end_is_left_out() {
     let len = file.len().expect("memory does not fail");
     file.set_len(len - 100).expect("memory does not fail");
     let (imported, log) = built(&disk).expect("to be taken over");
-    assert_eq!(imported.cut.expect("a cut").what.to_string().contains("does not fit"), true);
+    assert!(imported.cut.expect("a cut").what.to_string().contains("does not fit"));
     assert_eq!((log.last, file.len().expect("memory does not fail")), (at(2, LAST - 1), len - 100));
 }
 
