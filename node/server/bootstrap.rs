@@ -108,7 +108,8 @@ pub fn open_with<W>(
         open_log(&wal_dir, log).with_context(|| format!("open log in {}", wal_dir.display()))?;
     remove_leftovers(disk, &state_path)?;
     let storage = open_state(tools, &state_path, has_state, &wal)?;
-    import::refuse_access_control(&state_path, import::access_control(&storage)?.as_deref())?;
+    let access_control = import::access_control(&storage).with_context(|| format!("read {}", state_path.display()))?;
+    import::refuse_access_control(&state_path, access_control.as_deref())?;
     let storage = match settings.storage.defragment_above_bytes {
         Some(threshold) if has_state => defragment_at_start(tools, &state_path, storage, threshold),
         _ => storage,
