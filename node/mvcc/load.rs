@@ -52,13 +52,12 @@ pub(super) fn load(version: &Version) -> Result<Loaded, StorageError> {
         if !(key.is_tombstone() && defect::on(Defect::RevisionUsedTwice)) {
             last_main = key.revision().main;
         }
-        // A row without a key only moves the revision (`etcdutl snapshot restore --bump-revision`).
-        if !record.key.is_empty() {
-            let put = (!key.is_tombstone()).then_some((record.create_revision, record.version));
-            run.push(record.key, key.revision(), put, &mut index);
-            if record.lease != 0 {
-                leased.push((Bytes::copy_from_slice(record.key), key.revision(), LeaseId(record.lease)));
-            }
+        // A row without a key moves the revision (`etcdutl snapshot restore --bump-revision`). As in etcd it stays under the
+        // empty key, which no request can name: so compactions keep it, and hashes count it.
+        let put = (!key.is_tombstone()).then_some((record.create_revision, record.version));
+        run.push(record.key, key.revision(), put, &mut index);
+        if record.lease != 0 {
+            leased.push((Bytes::copy_from_slice(record.key), key.revision(), LeaseId(record.lease)));
         }
         Ok::<_, StorageError>(ControlFlow::Continue(()))
     })?;

@@ -139,7 +139,7 @@ pub fn check_rows(version: &Version) -> Result<(), StorageError> {
     load::check(version)
 }
 
-fn compact_mark(version: &Version, key: &[u8]) -> Result<Option<i64>, StorageError> {
+pub(super) fn compact_mark(version: &Version, key: &[u8]) -> Result<Option<i64>, StorageError> {
     let Some(mark) = version.get(Table::Meta, key)? else { return Ok(None) };
     match RowKey::parse(&mark) {
         Some(revision) => Ok(Some(revision.revision().main)),

@@ -2,10 +2,10 @@
 
 use super::World;
 use crate::cluster::{self, InitialCluster, Member};
-use crate::config::{Settings, Url};
+use crate::config::{Bootstrap, Settings, Url};
 use crate::disk::{Disk, DiskLock};
 use crate::raft::{self, Identity, bootstrap_log};
-use crate::storage::{self, Storage};
+use crate::storage::{self, Storage, Table};
 use crate::types::{ClusterId, MemberId};
 use crate::wal::{self, Opened, Wal, WalError};
 use anyhow::{Context, bail};
@@ -17,7 +17,7 @@ pub const STATE_FILE: &str = "state.redb";
 /// Instead of the state file's extension while it is made.
 const FRESH: &str = "redb.new";
 /// Held by the one process that uses the directory.
-const LOCK_FILE: &str = "keelstone.lock";
+pub(super) const LOCK_FILE: &str = "keelstone.lock";
 
 /// A data directory, locked and read.
 #[derive(Debug)]
@@ -98,6 +98,7 @@ pub fn open_with<W>(
         open_log(&wal_dir, log).with_context(|| format!("open log in {}", wal_dir.display()))?;
     remove_leftovers(disk, &state_path)?;
     let storage = open_state(tools, &state_path, has_state, &wal)?;
+    refuse_access_control(&storage).with_context(|| state_path.display().to_string())?;
     join(&wal, &storage).with_context(|| format!("{} and {}", state_path.display(), wal_dir.display()))?;
     let identity =
         Identity { cluster: ClusterId(opened.identity.cluster_id), member: MemberId(opened.identity.node_id) };
@@ -130,6 +131,17 @@ fn join(wal: &Wal, storage: &Storage) -> anyhow::Result<()> {
     // In order before all that comes. A failure ends the process, as of any write.
     let conf_state = raft::conf_state(meta.membership.as_deref()).context("read membership")?;
     wal.reset_to(applied, conf_state, Box::new(|_| ()));
+    Ok(())
+}
+
+/// Without access control everybody could read and write what it protects.
+fn refuse_access_control(storage: &Storage) -> anyhow::Result<()> {
+    if storage.version()?.get(Table::Auth, b"authEnabled")?.as_deref() == Some(&[1]) {
+        bail!(
+            "the state has access control enabled (etcdctl auth enable), which is not built yet in Keelstone: nothing is \
+             served that it protects"
+        );
+    }
     Ok(())
 }
 
@@ -171,7 +183,7 @@ fn create_log(
     if let Some(identity) = joining {
         return create(identity, &[], wal::HardState::default());
     }
-    let members = initial_members(settings)?;
+    let members = members_of(settings)?;
     let local = members.iter().find(|member| member.name == settings.member.name);
     let local = local.with_context(|| {
         format!("couldn't find local name {:?} in the initial cluster configuration", settings.member.name)
@@ -191,10 +203,19 @@ fn create_log(
     create(identity, &entries, hard_state)
 }
 
-pub(super) fn initial_members(settings: &Settings) -> anyhow::Result<Vec<Member>> {
-    settings.bootstrap.members(&settings.member.name, &settings.urls.advertise_peer, &resolve)?;
-    let cluster = InitialCluster::parse(&settings.bootstrap.initial_cluster)?;
-    Ok(cluster.members(&settings.bootstrap.token)?)
+pub(super) fn members_of(settings: &Settings) -> anyhow::Result<Vec<Member>> {
+    initial_members(&settings.bootstrap, &settings.member.name, &settings.urls.advertise_peer)
+}
+
+/// The members that a new cluster begins with, sorted by id; the one of this name is among them.
+pub(super) fn initial_members(
+    bootstrap: &Bootstrap,
+    name: &str,
+    advertise_peer: &[Url],
+) -> anyhow::Result<Vec<Member>> {
+    bootstrap.members(name, advertise_peer, &resolve)?;
+    let cluster = InitialCluster::parse(&bootstrap.initial_cluster)?;
+    Ok(cluster.members(&bootstrap.token)?)
 }
 
 pub(super) fn parse_urls(urls: &[String]) -> anyhow::Result<Vec<Url>> {

@@ -8,9 +8,11 @@ mod join;
 mod listen;
 mod publish;
 mod registers;
+pub mod restore;
 mod shutdown;
 mod space;
 mod stall;
+mod workshop;
 
 use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
 use crate::clock::{Clock, SystemClock};

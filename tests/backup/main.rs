@@ -5,6 +5,8 @@ mod files;
 mod live;
 mod load;
 mod programs;
+mod restore;
+mod restore_crash;
 mod restored;
 mod save;
 mod status;

@@ -119,7 +119,7 @@ fn the_name_of_the_program_picks_the_face() {
         ("etcdctl", &["version"], 0, "etcdctl version: 3.7.3"),
         ("etcdutl", &["version"], 0, "etcdutl version: 3.7.3\nAPI version: 3.7\n"),
         ("etcdutl", &["defrag"], 4, "etcdutl defrag is not built yet in Keelstone"),
-        ("etcdutl", &["snapshot", "restore", "f"], 4, "etcdutl snapshot restore is not built yet in Keelstone"),
+        ("etcdutl", &["snapshot", "restore", "/nowhere"], 1, "Error: open /nowhere: no such file or directory"),
         ("keelstone", &["ctl", "get"], 128, "Error: get command needs one argument as key"),
         ("keelstone", &["server", "grpc-proxy", "start"], 4, "grpc-proxy is not built yet in Keelstone"),
         ("keelstone", &["--version"], 0, "(behaves as etcd 3.7.3)"),

@@ -16,7 +16,7 @@ mod downgrade;
 mod elect;
 mod endpoint;
 mod failure;
-mod flags;
+pub mod flags;
 mod get;
 mod global;
 mod go;
@@ -41,6 +41,8 @@ mod user;
 mod utility;
 mod watch;
 mod words;
+
+pub use usage::flags as flag_lines;
 
 use client::{Client, Deadline, Settings};
 use failure::{BAD_FEATURE, Failure, Outcome};

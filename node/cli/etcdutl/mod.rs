@@ -1,35 +1,47 @@
 //! The offline tool: work on files, without a server. Words, flags, texts and exit codes are those of etcdutl 3.7
 //! (`etcdutl/ctl.go` and the files beside its commands).
 
+mod command;
+pub mod snapshot_restore;
 pub mod snapshot_status;
-mod words;
 
 use super::form::Form;
 use super::not_built::EXIT_NOT_BUILT;
 use super::version;
+use command::Command;
 use std::process::ExitCode;
-use words::Words;
 
 /// Codes of etcd's `pkg/cobrautl/error.go`.
 const EXIT_ERROR: u8 = 1;
 const EXIT_BAD_FEATURE: u8 = 4;
 const EXIT_BAD_ARGS: u8 = 128;
 
-const HELP: &str = "Usage:
-  etcdutl [command]
-
-Commands:
-  snapshot status <filename>   counts what a snapshot file holds, after checking its pages
-  version                      prints the version of etcd whose tool this is
-
-Flags:
-  -h, --help               help for etcdutl
-      --timeout duration   has no effect here: no command waits for a lock
-  -w, --write-out string   how to print: fields, json, simple, table (default \"simple\")
-";
+const COMMANDS: &[Command] = &[
+    Command {
+        words: &["snapshot", "status"],
+        arguments: "<filename>",
+        short: "counts what a snapshot file holds, after checking its pages",
+        flags: &[],
+        run: |values| snapshot_status::run(&files(values), supported(Form::find(values.text("write-out")))),
+    },
+    Command {
+        words: &["snapshot", "restore"],
+        arguments: "<filename> --data-dir {output dir} [options]",
+        short: "makes a data directory from a snapshot file",
+        flags: &[snapshot_restore::FLAGS, snapshot_restore::FLAGS_SINCE_3_6],
+        run: snapshot_restore::run,
+    },
+    Command {
+        words: &["version"],
+        arguments: "",
+        short: "prints the version of etcd whose tool this is",
+        flags: &[],
+        run: |_| Ok(version::etcdutl()),
+    },
+];
 
 /// Commands of etcdutl that are not there yet.
-const NOT_BUILT: [&[&str]; 5] = [&["snapshot", "restore"], &["hashkv"], &["defrag"], &["migrate"], &["completion"]];
+const NOT_BUILT: [&[&str]; 4] = [&["hashkv"], &["defrag"], &["migrate"], &["completion"]];
 
 /// What a command came to.
 pub type Outcome = Result<String, Failure>;
@@ -49,39 +61,40 @@ impl Failure {
 
 /// Runs the command that the words call for.
 pub fn run(args: &[String]) -> ExitCode {
-    let words = match words::parse(args) {
-        Ok(words) => words,
+    let called = match command::find(COMMANDS, args) {
+        Ok(called) => called,
         Err(text) => return fail(&Failure::new(EXIT_ERROR, text)),
     };
-    let named: Vec<&str> = words.named.iter().map(String::as_str).collect();
+    let named: Vec<&str> = called.values.words.iter().map(String::as_str).collect();
     if let Some(command) = NOT_BUILT.iter().find(|command| named.starts_with(command)) {
         eprintln!("etcdutl {} is not built yet in Keelstone.", command.join(" "));
         return ExitCode::from(EXIT_NOT_BUILT);
     }
-    match dispatch(&named, &words) {
-        Ok(text) => super::print_out(&text),
-        Err(failure) => fail(&failure),
-    }
-}
-
-fn dispatch(named: &[&str], words: &Words) -> Outcome {
-    match named {
-        _ if words.help => Ok(HELP.to_owned()),
-        [] | ["help", ..] | ["snapshot"] => Ok(HELP.to_owned()),
-        ["version"] => Ok(version::etcdutl()),
-        ["snapshot", "status", files @ ..] => snapshot_status::run(files, supported(words.format)),
+    let outcome = match (called.command, &named[..]) {
+        (Some(command), _) if called.values.wants_help => Ok(command.usage()),
+        (Some(command), _) => (command.run)(&called.values),
+        (None, _) if called.values.wants_help => Ok(command::help(COMMANDS)),
         // As cobra does for a word that a group of commands does not know.
-        ["snapshot", ..] => Ok(HELP.to_owned()),
-        [unknown, ..] => Err(Failure::new(
+        (None, [] | ["help" | "snapshot", ..]) => Ok(command::help(COMMANDS)),
+        (None, [unknown, ..]) => Err(Failure::new(
             EXIT_ERROR,
             format!("unknown command {unknown:?} for \"etcdutl\"\nRun 'etcdutl --help' for usage."),
         )),
+    };
+    match outcome {
+        Ok(text) => super::print_out(&text),
+        Err(failure) => fail(&failure),
     }
 }
 
 /// What `--write-out` says.
 pub fn supported(form: Option<Form>) -> Result<Form, Failure> {
     form.ok_or_else(|| Failure::new(EXIT_BAD_FEATURE, "unsupported output format"))
+}
+
+/// The words behind the command.
+fn files(values: &super::etcdctl::flags::Values) -> Vec<&str> {
+    values.words.iter().map(String::as_str).collect()
 }
 
 fn fail(failure: &Failure) -> ExitCode {
