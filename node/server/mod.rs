@@ -4,6 +4,7 @@ pub mod bootstrap;
 mod clients;
 mod compactor;
 mod expiry;
+pub mod file_hash;
 mod join;
 mod listen;
 mod publish;

@@ -2,6 +2,7 @@
 //! by etcd itself.
 
 mod files;
+mod hash_kv;
 mod live;
 mod load;
 mod programs;
