@@ -10,6 +10,7 @@ mod call;
 mod call_timer;
 mod checks;
 mod cluster;
+mod downgrade;
 mod edge;
 #[cfg(test)]
 mod edge_tests;
@@ -33,6 +34,7 @@ mod range;
 mod range_codec;
 mod range_stream;
 mod read_txn;
+mod recipe;
 mod rpc;
 mod serve;
 mod services;

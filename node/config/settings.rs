@@ -19,7 +19,10 @@ pub struct Settings {
     pub limits: Limits,
     pub keepalive: GrpcKeepalive,
     pub compaction: Compaction,
+    pub corruption: Corruption,
     pub watch: Watch,
+    /// Between looks whether a downgrade is done; zero: never.
+    pub downgrade_check: Duration,
     pub log: Log,
     pub observe: Observe,
     pub gates: FeatureGates,
@@ -104,6 +107,8 @@ pub struct Storage {
     pub auto_disarm: bool,
     /// Log segments to keep at least; zero keeps all (etcd's word: "0 is unlimited").
     pub max_wals: u64,
+    /// Defragment at start if that frees so much. None: never.
+    pub defragment_above_bytes: Option<u64>,
 }
 
 /// Bounds of requests.
@@ -143,6 +148,15 @@ pub struct Compaction {
     pub sleep_interval: Duration,
     /// What the leader compacts by itself, if anything.
     pub automatic: Option<AutoCompaction>,
+}
+
+/// When members' data are compared. Two of the checks have gates: InitialCorruptCheck and CompactHashCheck.
+#[derive(Clone, Debug)]
+pub struct Corruption {
+    /// Between two comparisons of all data; none: never.
+    pub check_interval: Option<Duration>,
+    /// Between two comparisons of what compactions left behind; above zero.
+    pub compact_hash_interval: Duration,
 }
 
 /// How much history compaction by itself keeps.

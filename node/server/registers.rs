@@ -1,5 +1,6 @@
 //! The metrics of all parts, in one registry that nothing global knows.
 
+use crate::metrics::corruption::CorruptionMetrics;
 use crate::{alarm, api, apply, cluster, lease, metrics, mvcc, storage, wal, watch};
 use prometheus::Registry;
 
@@ -15,6 +16,7 @@ pub struct Registers {
     pub cluster: cluster::Metrics,
     pub watch: watch::Metrics,
     pub api: api::Metrics,
+    pub corruption: CorruptionMetrics,
 }
 
 impl Registers {
@@ -31,6 +33,7 @@ impl Registers {
             alarm: alarm::Metrics::register(&registry)?,
             cluster: cluster::Metrics::register(&registry)?,
             watch: watch::Metrics::register(&registry)?,
+            corruption: CorruptionMetrics::register(&registry)?,
             api: api::Metrics::register(&registry, apply.slow_applies())?,
             apply,
             registry,

@@ -156,7 +156,7 @@ fn make(
 fn load(workshop: &Workshop<'_>, restore: &Restore, database: &Database) -> anyhow::Result<Storage> {
     let path = workshop.path().join(STATE_FILE);
     let file = workshop.disk.create(&path).with_context(|| format!("create {}", path.display()))?;
-    let metrics = storage::Metrics::register(&prometheus::Registry::new()).context("register metrics")?;
+    let metrics = storage::Metrics::detached();
     let import = Import::new(file, CACHE_BYTES, metrics).with_context(|| format!("create {}", path.display()))?;
     let Loaded { storage, unknown_buckets, .. } =
         backup::load(database, import, &[Table::Members, Table::MembersRemoved])

@@ -9,7 +9,7 @@ mod auth;
 mod check;
 mod client;
 mod compaction;
-mod completion;
+pub mod completion;
 mod defrag;
 mod del;
 mod downgrade;
@@ -157,7 +157,7 @@ fn start(command: Located, args: &[String], line: &[String]) -> Outcome {
         return printer::print(usage::help(&command).as_bytes());
     };
     if command.command().name() == completion::COMMAND.name()
-        && let Err(text) = completion::check(&values.words)
+        && let Err(text) = completion::check("etcdctl", &values.words)
     {
         return misused(&text);
     }

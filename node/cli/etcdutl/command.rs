@@ -5,11 +5,11 @@ use crate::cli::etcdctl::flag_lines;
 use crate::cli::etcdctl::flags::{Flag, FlagSet, Kind, Values};
 
 /// What every command takes.
-const GLOBAL: &[Flag] = &[
-    Flag::new("timeout", Kind::Duration, "10s", "has no effect here: no command waits for a lock"),
+pub const GLOBAL: &[Flag] = &[
+    Flag::new("timeout", Kind::Duration, "10s", "how long to wait for the lock of a data directory, 0: without end"),
     Flag::new("write-out", Kind::Text, "simple", "how to print: fields, json, simple, table").or_short('w'),
 ];
-const HELP: &[Flag] = &[Flag::switch("help", "").or_short('h')];
+pub const HELP: &[Flag] = &[Flag::switch("help", "").or_short('h')];
 
 /// A command, as its file declares it.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ pub fn run(values: &Values) -> Outcome {
 }
 
 fn print(hash: &KvHash, form: Form) -> Outcome {
-    let KvHash { hash, compact_revision, hash_revision } = hash;
+    let KvHash { hash, compact_revision, hash_revision, .. } = hash;
     Ok(match form {
         Form::Json => {
             let shown = Shown { hash: *hash, hash_revision: *hash_revision, compact_revision: *compact_revision };

@@ -2,12 +2,15 @@
 //! (`etcdutl/ctl.go` and the files beside its commands).
 
 mod command;
+mod completion;
+mod defrag;
 mod hash_kv;
+mod migrate;
 pub mod snapshot_restore;
 pub mod snapshot_status;
 
+use super::etcdctl::flags::Values;
 use super::form::Form;
-use super::not_built::EXIT_NOT_BUILT;
 use super::version;
 use command::Command;
 use std::process::ExitCode;
@@ -17,7 +20,28 @@ const EXIT_ERROR: u8 = 1;
 const EXIT_BAD_FEATURE: u8 = 4;
 const EXIT_BAD_ARGS: u8 = 128;
 
-const COMMANDS: &[Command] = &[
+static COMMANDS: &[Command] = &[
+    Command {
+        words: &["completion"],
+        arguments: "SHELL",
+        short: "prints a script for bash, zsh or fish",
+        flags: &[],
+        run: completion::run,
+    },
+    Command {
+        words: &["defrag"],
+        arguments: "",
+        short: "copies the state of a data directory without gaps",
+        flags: &[defrag::FLAGS],
+        run: defrag::run,
+    },
+    Command {
+        words: &["migrate"],
+        arguments: "",
+        short: "sets the version that a state says of itself",
+        flags: &[migrate::FLAGS],
+        run: migrate::run,
+    },
     Command {
         words: &["snapshot", "status"],
         arguments: "<filename>",
@@ -48,9 +72,6 @@ const COMMANDS: &[Command] = &[
     },
 ];
 
-/// Commands of etcdutl that are not there yet.
-const NOT_BUILT: [&[&str]; 3] = [&["defrag"], &["migrate"], &["completion"]];
-
 /// What a command came to.
 pub type Outcome = Result<String, Failure>;
 
@@ -74,10 +95,6 @@ pub fn run(args: &[String]) -> ExitCode {
         Err(text) => return fail(&Failure::new(EXIT_ERROR, text)),
     };
     let named: Vec<&str> = called.values.words.iter().map(String::as_str).collect();
-    if let Some(command) = NOT_BUILT.iter().find(|command| named.starts_with(command)) {
-        eprintln!("etcdutl {} is not built yet in Keelstone.", command.join(" "));
-        return ExitCode::from(EXIT_NOT_BUILT);
-    }
     let outcome = match (called.command, &named[..]) {
         (Some(command), _) if called.values.wants_help => Ok(command.usage()),
         (Some(command), _) => (command.run)(&called.values),
@@ -95,13 +112,23 @@ pub fn run(args: &[String]) -> ExitCode {
     }
 }
 
+/// As cobra says it of flags that a command must be given.
+pub fn require(values: &Values, names: &[&str]) -> Result<(), Failure> {
+    let missing: Vec<String> =
+        names.iter().filter(|name| !values.is_set(name)).map(|name| format!("{name:?}")).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(EXIT_ERROR, format!("required flag(s) {} not set", missing.join(", "))))
+}
+
 /// What `--write-out` says.
 pub fn supported(form: Option<Form>) -> Result<Form, Failure> {
     form.ok_or_else(|| Failure::new(EXIT_BAD_FEATURE, "unsupported output format"))
 }
 
 /// The words behind the command.
-fn files(values: &super::etcdctl::flags::Values) -> Vec<&str> {
+fn files(values: &Values) -> Vec<&str> {
     values.words.iter().map(String::as_str).collect()
 }
 
