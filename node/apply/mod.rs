@@ -46,7 +46,7 @@ mod txn_tests;
 mod worker_tests;
 
 pub use applier::{Applier, Outcome, Parts, Published, StateSnapshot};
-pub use command::{Committed, Payload, check_request};
+pub use command::{Committed, Payload, changes_access_control, check_request};
 pub use metrics::Metrics;
 pub use moving::{Move, Rename, StateFile};
 pub use reply::{ApplyError, Fatal, LogError, Reply, StateError};

@@ -129,6 +129,11 @@ impl MemberTable {
         }
     }
 
+    /// Takes a member out who never was one: its id may come back.
+    pub fn forget(&mut self, id: MemberId) {
+        self.members.remove(&id);
+    }
+
     /// What a member told about itself at its start. False if there is no such member (it was removed).
     pub fn set_attributes(&mut self, id: MemberId, name: String, client_urls: Vec<String>) -> bool {
         let Some(member) = self.members.get_mut(&id) else { return false };

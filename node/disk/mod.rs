@@ -44,6 +44,10 @@ pub trait Disk: Debug + Send + Sync {
     /// Creates a file that must not exist (mode 0600).
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file that is only read: it may be write-protected.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open(path)
+    }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Creates the directory and its parents (mode 0700); fine if it is there.

@@ -17,7 +17,7 @@ mod systemd;
 mod values;
 mod writer;
 
-pub use systemd::notify_ready;
+pub use systemd::{notify_delay, notify_ready};
 pub use values::Strings;
 pub use writer::OutputError;
 

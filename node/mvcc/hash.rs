@@ -8,6 +8,7 @@ use super::revision::{RowKey, end_of};
 use super::store::{FINISHED_KEY, compact_mark};
 use super::view::{View, parse_row_key};
 use crate::storage::{StorageError, Table, is_own_row};
+use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -125,6 +126,38 @@ impl Hashing {
     }
 }
 
+/// Is shown rows of the key table: row key and value.
+pub type ShowRow<'s, E> = &'s mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>;
+
+/// The hash of rows that are in no store: what [`View::hash_kv`] says of the current revision of one that has them. `scan`
+/// shows all rows of the key table in order, and is called twice. The last change of each key is held in memory.
+///
+/// # Errors
+/// What `scan` fails with, or a row that is none of etcd's.
+pub fn hash_rows<E: From<StorageError>>(
+    (revision, compact_revision): (i64, i64),
+    scan: impl Fn(ShowRow<'_, E>) -> Result<(), E>,
+) -> Result<KvHash, E> {
+    let mut newest: HashMap<Box<[u8]>, RowKey> = HashMap::new();
+    scan(&mut |row_key, row| {
+        newest.insert(parse_record(row_key, row)?.key.into(), parse_row_key(row_key)?);
+        Ok(())
+    })?;
+    let keeps_any = newest.values().any(|key| !key.is_tombstone());
+    let mut hasher = KvHasher::new(compact_revision, revision, keeps_any);
+    scan(&mut |row_key, row| {
+        let key = parse_row_key(row_key)?;
+        let is_newest = newest.get(parse_record(row_key, row)?.key) == Some(&key);
+        hasher.write(&key, row, is_newest && !key.is_tombstone());
+        Ok(())
+    })?;
+    Ok(hasher.finish())
+}
+
+fn parse_record<'r>(row_key: &[u8], row: &'r [u8]) -> Result<Record<'r>, StorageError> {
+    Record::parse(row).ok_or_else(|| StorageError::Malformed { table: Table::Key, row: row_key.to_vec() })
+}
+
 impl View {
     /// The hash of all revisions up to `revision` (zero: the current). Reads the whole table: not for the
     /// runtime's thread. A compaction's hash is given again as it was, with its own compact revision.
@@ -221,7 +254,6 @@ impl View {
 
 /// True if the row holds the last change of its key up to `revision`.
 pub(super) fn is_newest(index: &KeyIndex, key: &RowKey, row: &[u8], revision: i64) -> Result<bool, StorageError> {
-    let record = Record::parse(row)
-        .ok_or_else(|| StorageError::Malformed { table: Table::Key, row: key.as_bytes().to_vec() })?;
+    let record = parse_record(key.as_bytes(), row)?;
     Ok(index.last_at(record.key, revision).is_some_and(|change| change.revision() == key.revision()))
 }

@@ -9,7 +9,7 @@ use super::recent::Recent;
 use super::retained::Retained;
 use super::revision::RowKey;
 use super::rows::PendingRows;
-use super::view::{Shared, View, Views};
+use super::view::{Shared, View, Views, parse_row_key};
 use super::write::WriteBatch;
 use crate::storage::{Storage, StorageError, Table, Version};
 use crate::types::LeaseId;
@@ -166,10 +166,35 @@ pub fn check_rows(version: &Version) -> Result<(), StorageError> {
     load::check(version)
 }
 
+/// The current revision of a state, without an index.
+///
+/// # Errors
+/// Its last row or a mark of a compaction is none of etcd's.
+pub fn revision_of(version: &Version) -> Result<i64, StorageError> {
+    let last_main = match version.last_key_row()? {
+        Some(row) => parse_row_key(&row)?.revision().main,
+        None => 0,
+    };
+    let compacted = compact_mark(version, SCHEDULED_KEY)?.max(compact_mark(version, FINISHED_KEY)?);
+    Ok(last_main.max(compacted.unwrap_or(-1)).max(1))
+}
+
+/// The compact revision that rows of `meta` give; -1 without a mark.
+///
+/// # Errors
+/// A mark is none of etcd's.
+pub fn compacted_of(row: impl Fn(&[u8]) -> Option<Bytes>) -> Result<i64, StorageError> {
+    let mark = |key: &[u8]| row(key).map(|mark| parse_mark(key, &mark)).transpose();
+    Ok(mark(SCHEDULED_KEY)?.max(mark(FINISHED_KEY)?).unwrap_or(-1))
+}
+
 pub(super) fn compact_mark(version: &Version, key: &[u8]) -> Result<Option<i64>, StorageError> {
-    let Some(mark) = version.get(Table::Meta, key)? else { return Ok(None) };
-    match RowKey::parse(&mark) {
-        Some(revision) => Ok(Some(revision.revision().main)),
+    version.get(Table::Meta, key)?.map(|mark| parse_mark(key, &mark)).transpose()
+}
+
+fn parse_mark(key: &[u8], mark: &[u8]) -> Result<i64, StorageError> {
+    match RowKey::parse(mark) {
+        Some(revision) => Ok(revision.revision().main),
         None => Err(StorageError::Malformed { table: Table::Meta, row: key.to_vec() }),
     }
 }

@@ -1,11 +1,12 @@
 //! What is on the disk decides how a member starts: new, or again. Nothing is served before this is done.
 
+use super::import::{self, Places, Workshop};
 use super::{World, force_new_cluster, offline};
 use crate::cluster::{self, InitialCluster, Member};
 use crate::config::{Bootstrap, Settings, Url};
 use crate::disk::{Disk, DiskLock};
 use crate::raft::{self, Identity, bootstrap_log};
-use crate::storage::{self, Stats, Storage, Table};
+use crate::storage::{self, Stats, Storage};
 use crate::types::{ClusterId, HumanBytes, MemberId};
 use crate::wal::{self, Opened, Wal, WalError};
 use anyhow::{Context, bail};
@@ -42,10 +43,10 @@ pub struct Tools<'a> {
     pub storage_metrics: &'a storage::Metrics,
 }
 
-/// Locks the data directory, makes a log and a state if there are none, and opens both.
+/// Locks the data directory, takes over what etcd left there, makes a log and a state if there are none, and opens both.
 ///
 /// # Errors
-/// Another process has the directory; it belongs to etcd; log or state is damaged or missing, or they do not belong
+/// Another process has the directory; what etcd left cannot be taken over; access control is on in the state; log or state is damaged or missing, or they do not belong
 /// together.
 pub fn open(
     settings: &Settings,
@@ -82,14 +83,16 @@ pub fn open_with<W>(
     create_private_dir(disk, &member_dir)?;
     let lock = lock(disk, &member_dir)?;
     let state_path = member_dir.join(STATE_FILE);
+    let workshop = Workshop {
+        disk: &tools.world.disk,
+        segment_bytes: tools.world.segment_bytes,
+        cache_bytes: tools.world.cache_bytes,
+        wal_metrics: tools.wal_metrics,
+        storage_metrics: tools.storage_metrics,
+    };
+    import::take_over(&workshop, &places(settings))?;
     let has_log = wal::exists(disk, &wal_dir)?;
     let has_state = is_there(disk, &state_path)?;
-    if !has_state && is_there(disk, &member_dir.join("snap").join("db"))? {
-        bail!(
-            "{} was left by etcd: taking over its data is not built yet in Keelstone; start with an empty data directory",
-            member_dir.display()
-        );
-    }
     if has_state && !has_log {
         bail!("{} has a state but no log in {}: the log was lost", state_path.display(), wal_dir.display());
     }
@@ -105,7 +108,7 @@ pub fn open_with<W>(
         open_log(&wal_dir, log).with_context(|| format!("open log in {}", wal_dir.display()))?;
     remove_leftovers(disk, &state_path)?;
     let storage = open_state(tools, &state_path, has_state, &wal)?;
-    refuse_access_control(&storage).with_context(|| state_path.display().to_string())?;
+    import::refuse_access_control(&state_path, import::access_control(&storage)?.as_deref())?;
     let storage = match settings.storage.defragment_above_bytes {
         Some(threshold) if has_state => defragment_at_start(tools, &state_path, storage, threshold),
         _ => storage,
@@ -115,6 +118,11 @@ pub fn open_with<W>(
         Identity { cluster: ClusterId(opened.identity.cluster_id), member: MemberId(opened.identity.node_id) };
     let last_index = wal.last().index;
     Ok((Ground { identity, wal, storage, state_path, last_index, has_run_before: has_log, lock }, writing))
+}
+
+/// The folders of this member.
+pub(super) fn places(settings: &Settings) -> Places {
+    Places { member_dir: settings.member.member_dir(), wal_dir: settings.member.wal_dir() }
 }
 
 /// The log must go on where the state stands. A state that came as a snapshot may be ahead of the log, or stand where
@@ -142,17 +150,6 @@ fn join(wal: &Wal, storage: &Storage) -> anyhow::Result<()> {
     // In order before all that comes. A failure ends the process, as of any write.
     let conf_state = raft::conf_state(meta.membership.as_deref()).context("read membership")?;
     wal.reset_to(applied, conf_state, Box::new(|_| ()));
-    Ok(())
-}
-
-/// Without access control everybody could read and write what it protects.
-fn refuse_access_control(storage: &Storage) -> anyhow::Result<()> {
-    if storage.version()?.get(Table::Auth, b"authEnabled")?.as_deref() == Some(&[1]) {
-        bail!(
-            "the state has access control enabled (etcdctl auth enable), which is not built yet in Keelstone: nothing is \
-             served that it protects"
-        );
-    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 use super::World;
 use super::bootstrap::{self, resolve};
+use super::import;
 use crate::cluster::ClusterVersion;
 use crate::cluster::negotiate::check_join;
 use crate::config::{ClusterState, Settings, same_urls};
@@ -24,7 +25,9 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// No member answers; they do not list this one as the flags say; a new cluster is to be begun by a member that the running
 /// one knows as started: it must not vote again without what it has acknowledged.
 pub async fn identity(settings: &Settings, world: &World) -> anyhow::Result<Option<wal::Identity>> {
-    if wal::exists(world.disk.as_ref(), &settings.member.wal_dir())? {
+    let disk = world.disk.as_ref();
+    // The log may be on its way to its place.
+    if wal::exists(disk, &settings.member.wal_dir())? || import::is_unfinished(disk, &bootstrap::places(settings))? {
         return Ok(None);
     }
     match settings.bootstrap.state {

@@ -7,6 +7,7 @@ mod corruption;
 mod expiry;
 pub mod file_hash;
 mod force_new_cluster;
+pub mod import;
 mod join;
 mod listen;
 pub mod offline;

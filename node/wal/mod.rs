@@ -25,6 +25,7 @@ mod recover;
 mod scan;
 mod segment;
 mod shared;
+mod survey;
 mod wire;
 mod writer;
 
@@ -34,6 +35,7 @@ pub use error::{Corruption, WalError};
 pub use metrics::Metrics;
 pub use recover::{Opened, Torn};
 pub use shared::Done;
+pub use survey::{Cut, Survey};
 pub use writer::Writer;
 
 use crate::disk::Disk;

@@ -10,7 +10,7 @@ use super::error::{Corruption, WalError};
 use super::files::Files;
 use super::prepare::{Background, Preparer};
 use super::reader::Bad;
-use super::scan::Scan;
+use super::scan::{Found, Scan};
 use super::segment::{Segment, SegmentName};
 use super::shared::Shared;
 use super::writer::{Resume, Writer};
@@ -57,20 +57,28 @@ pub struct Torn {
     pub copy: PathBuf,
 }
 
-pub(crate) fn open(
-    disk: Arc<dyn Disk>,
+/// All files of a log, read; nothing is changed yet.
+pub(crate) struct ReadFiles {
+    names: VecDeque<SegmentName>,
+    pub(crate) found: Found,
+    /// The last segment, up to the last record that checks.
+    pub(crate) current: Arc<Segment>,
+    /// The record behind that, if there is one: it looks torn.
+    pub(crate) bad: Option<Bad>,
+}
+
+/// Reads the log in `dir`, whose files `open` opens.
+pub(crate) fn read_files(
+    disk: &dyn Disk,
     dir: &Path,
-    settings: Settings,
-    metrics: Metrics,
-    on_fatal: OnFatal,
-    background: Background,
-) -> Result<(Arc<Shared>, Writer, Opened), WalError> {
-    let names = segments(&*disk, dir)?;
+    open: impl Fn(&Path) -> io::Result<Arc<dyn File>>,
+) -> Result<ReadFiles, WalError> {
+    let names = segments(disk, dir)?;
     let mut scan = Scan::default();
     let mut end = None;
     for (at, &name) in names.iter().enumerate() {
         let path = dir.join(name.to_string());
-        let file = disk.open(&path).map_err(fail("open", &path))?;
+        let file = open(&path).map_err(fail("open", &path))?;
         let len = file.len().map_err(fail("measure", &path))?;
         let segment = Arc::new(Segment::new(name, path.clone(), file, len));
         if at == 0 && name.sequence > 0 {
@@ -86,7 +94,18 @@ pub(crate) fn open(
     }
     let Some((current, bad)) = end else { return Err(WalError::Missing { dir: dir.to_owned() }) };
     let found = scan.finish(&current)?;
+    Ok(ReadFiles { names, found, current, bad })
+}
 
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    settings: Settings,
+    metrics: Metrics,
+    on_fatal: OnFatal,
+    background: Background,
+) -> Result<(Arc<Shared>, Writer, Opened), WalError> {
+    let ReadFiles { names, found, current, bad } = read_files(&*disk, dir, |path| disk.open(path))?;
     let torn = match bad {
         Some(bad) => Some(keep_copy(&*disk, dir, &current, bad)?),
         None => None,

@@ -3,10 +3,17 @@
 
 mod files;
 mod hash_kv;
+mod import;
+mod import_cases;
+mod import_crash;
+mod import_refused;
+mod import_restored;
 mod live;
 mod load;
 mod page;
+mod preflight;
 mod programs;
+mod readme;
 mod restore;
 mod restore_crash;
 mod restored;

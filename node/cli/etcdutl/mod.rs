@@ -6,6 +6,7 @@ mod completion;
 mod defrag;
 mod hash_kv;
 mod migrate;
+mod preflight;
 pub mod snapshot_restore;
 pub mod snapshot_status;
 
@@ -90,6 +91,12 @@ impl Failure {
 
 /// Runs the command that the words call for.
 pub fn run(args: &[String]) -> ExitCode {
+    // Its flags are those of the server.
+    if let [word, rest @ ..] = args
+        && word == "preflight"
+    {
+        return preflight::run(rest);
+    }
     let called = match command::find(COMMANDS, args) {
         Ok(called) => called,
         Err(text) => return fail(&Failure::new(EXIT_ERROR, text)),

@@ -4,6 +4,7 @@ mod admission;
 pub mod apply;
 mod bolt;
 mod config;
+mod import;
 pub mod peer;
 mod peer_answers;
 mod state;

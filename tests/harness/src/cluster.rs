@@ -139,6 +139,22 @@ impl Cluster {
         self.members[place].ready().await;
     }
 
+    /// Kills all members and starts them again.
+    pub async fn restart_after_kill(&mut self) {
+        for member in &mut self.members {
+            member.kill();
+        }
+        self.start_all().await;
+    }
+
+    /// From now on the members are started with another suite's server, on the same data and with the same flags.
+    pub fn swap_server(&mut self, suite: &Suite) {
+        self.suite.server = suite.server.clone();
+        for member in &mut self.members {
+            member.set_server(&suite.server);
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.members.len()
     }

@@ -97,6 +97,16 @@ impl Member {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// From now on its processes are of another program, on the same data.
+    pub(crate) fn set_server(&mut self, server: &Server) {
+        self.server = server.clone();
+    }
+
+    /// Flags for every start from now on; the last one of a name wins.
+    pub fn add_flags(&mut self, flags: &[&str]) {
+        self.args.extend(flags.iter().map(|&flag| flag.to_owned()));
+    }
+
     /// Starts the process; [`Self::ready`] waits until it serves.
     pub fn start(&mut self) {
         self.start_with(&[]);
