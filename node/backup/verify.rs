@@ -19,8 +19,14 @@ pub enum VerifyError {
     /// It may be a copy of a database file, which has none.
     #[error("file of {bytes} bytes has no digest at its end")]
     NoDigest { bytes: u64 },
-    #[error("expected sha256 {expected:02x?}, got {computed:02x?}")]
+    /// As Go prints bytes.
+    #[error("expected sha256 {}, got {}", decimal(.expected), decimal(.computed))]
     Mismatch { expected: [u8; DIGEST_BYTES], computed: [u8; DIGEST_BYTES] },
+}
+
+fn decimal(bytes: &[u8]) -> String {
+    let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    format!("[{}]", numbers.join(" "))
 }
 
 /// How much of a file of this length is the database, and whether a digest follows.

@@ -93,10 +93,10 @@ pub enum InitialClusterError {
 }
 
 impl InitialCluster {
-    /// Reads `name=url,name=url,...`; a name may come more than once, empty parts are skipped.
+    /// Reads `name=url,name=url,...`; a name may come more than once, empty parts and blanks around a part are skipped.
     pub fn parse(text: &str) -> Result<Self, InitialClusterError> {
         let mut urls_of = BTreeMap::<&str, Vec<&str>>::new();
-        for part in text.split(',').filter(|part| !part.is_empty()) {
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, url) = part.split_once('=').unwrap_or((part, ""));
             urls_of.entry(name).or_default().push(url);
         }
@@ -166,6 +166,12 @@ mod tests {
     fn a_name_without_url_is_an_error() {
         let error = InitialCluster::parse("a=http://a:1,b").expect_err("no url");
         assert!(matches!(error, InitialClusterError::Url { name, .. } if name == "b"));
+    }
+
+    #[test]
+    fn a_blank_behind_a_comma_is_forgiven() {
+        let cluster = InitialCluster::parse("a=http://a:1, b=http://b:1 ,\tb=http://b:2").expect("parses");
+        assert_eq!(cluster, InitialCluster::parse("a=http://a:1,b=http://b:1,b=http://b:2").expect("parses"));
     }
 
     #[test]

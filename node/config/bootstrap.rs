@@ -77,10 +77,11 @@ impl Bootstrap {
     }
 }
 
-/// Reads `name=url,name=url,…`. A name without `=` has an empty URL, which is refused; empty parts are skipped.
+/// Reads `name=url,name=url,…`. A name without `=` has an empty URL, which is refused; empty parts are skipped. A blank
+/// behind a comma is no part of a name, as etcd has it.
 pub fn parse_members(text: &str) -> Result<PeerUrls, UrlError> {
     let mut members = PeerUrls::new();
-    for part in text.split(',').filter(|part| !part.is_empty()) {
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (name, url) = part.split_once('=').unwrap_or((part, ""));
         members.entry(name.to_owned()).or_default().push(Url::parse(url)?);
     }

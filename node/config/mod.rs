@@ -29,7 +29,7 @@ pub use settings::{
     AutoCompaction, Compaction, GrpcKeepalive, Limits, Log, LogFormat, LogLevel, LogOutput, Member, Observe, Raft,
     ServerPing, Settings, Storage, Urls, Watch,
 };
-pub use url::{ListenUrl, Url};
+pub use url::{ListenUrl, Url, UrlError};
 
 use args::{ArgsError, Request};
 use check::{SettingsError, Source};

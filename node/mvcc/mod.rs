@@ -8,6 +8,7 @@
 //! version holds, or the few that wait for the next commit; rows and hashes are etcd's to the byte. Refuses to know leases (a number in the row),
 //! permissions, requests and watchers.
 
+mod bump;
 mod compaction;
 mod event;
 mod hash;
@@ -29,6 +30,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use bump::{Bump, BumpError, bump};
 pub use compaction::{CompactError, Progress};
 pub use event::{Event, EventKind, RevisionEvents};
 pub use hash::{Hashing, KvHash, ShowRow, hash_rows};

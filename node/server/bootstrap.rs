@@ -3,7 +3,7 @@
 use super::import::{self, Places, Workshop};
 use super::{World, force_new_cluster, offline};
 use crate::cluster::{self, InitialCluster, Member};
-use crate::config::{Settings, Url};
+use crate::config::{Bootstrap, Settings, Url};
 use crate::disk::{Disk, DiskLock};
 use crate::raft::{self, Identity, bootstrap_log};
 use crate::storage::{self, Stats, Storage};
@@ -227,7 +227,7 @@ fn create_log(
     if let Some(identity) = joining {
         return create(identity, &[], wal::HardState::default());
     }
-    let members = initial_members(settings)?;
+    let members = members_of(settings)?;
     let local = members.iter().find(|member| member.name == settings.member.name);
     let local = local.with_context(|| {
         format!("couldn't find local name {:?} in the initial cluster configuration", settings.member.name)
@@ -247,10 +247,19 @@ fn create_log(
     create(identity, &entries, hard_state)
 }
 
-pub(super) fn initial_members(settings: &Settings) -> anyhow::Result<Vec<Member>> {
-    settings.bootstrap.members(&settings.member.name, &settings.urls.advertise_peer, &resolve)?;
-    let cluster = InitialCluster::parse(&settings.bootstrap.initial_cluster)?;
-    Ok(cluster.members(&settings.bootstrap.token)?)
+pub(super) fn members_of(settings: &Settings) -> anyhow::Result<Vec<Member>> {
+    initial_members(&settings.bootstrap, &settings.member.name, &settings.urls.advertise_peer)
+}
+
+/// The members that a new cluster begins with, sorted by id; the one of this name is among them.
+pub(super) fn initial_members(
+    bootstrap: &Bootstrap,
+    name: &str,
+    advertise_peer: &[Url],
+) -> anyhow::Result<Vec<Member>> {
+    bootstrap.members(name, advertise_peer, &resolve)?;
+    let cluster = InitialCluster::parse(&bootstrap.initial_cluster)?;
+    Ok(cluster.members(&bootstrap.token)?)
 }
 
 pub(super) fn parse_urls(urls: &[String]) -> anyhow::Result<Vec<Url>> {

@@ -80,7 +80,7 @@ async fn join(settings: &Settings, world: &World) -> anyhow::Result<wal::Identit
 
 async fn check_not_started_before(settings: &Settings, world: &World) -> anyhow::Result<()> {
     // What is wrong with the flags is said by who makes the log.
-    let Ok(initial) = bootstrap::initial_members(settings) else { return Ok(()) };
+    let Ok(initial) = bootstrap::members_of(settings) else { return Ok(()) };
     let Some(local) = initial.iter().find(|member| member.name == settings.member.name) else { return Ok(()) };
     let Some(existing) = ask_others(settings, world, LOOK_TIMEOUT, false).await else { return Ok(()) };
     if existing.members.iter().any(|member| member.id == local.id.0 && !member.client_urls.is_empty()) {

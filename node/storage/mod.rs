@@ -37,6 +37,7 @@ pub use version::Version;
 use crate::disk;
 use backend::{Backend, Trouble};
 use changes::Recorder;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -80,6 +81,22 @@ pub struct Stats {
     pub total_bytes: u64,
     /// The part of it that rows need.
     pub in_use_bytes: u64,
+}
+
+/// What every file of redb begins with.
+const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+
+/// True if the file begins as a state file does.
+///
+/// # Errors
+/// It cannot be read.
+pub fn is_state_file(file: &dyn disk::File) -> io::Result<bool> {
+    let mut head = [0; MAGIC.len()];
+    match file.read_at(0, &mut head) {
+        Ok(()) => Ok(head == MAGIC),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 impl Storage {

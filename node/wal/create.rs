@@ -34,16 +34,36 @@ pub fn create(
     entries: &[Entry],
     hard_state: HardState,
 ) -> Result<(), WalError> {
-    let fail = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| WalError::Io { action, path, source }
-    };
+    let records = records(dir, identity, entries, hard_state)?;
+    write(disk, dir, &records)
+}
+
+/// As [`create`], for a member whose state holds already what all these entries did, with `members`: a snapshot record
+/// stands behind them, so that the log goes on from there and gives them to nobody.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_behind(
+    disk: &dyn Disk,
+    dir: &Path,
+    identity: Identity,
+    entries: &[Entry],
+    hard_state: HardState,
+    members: &ConfState,
+) -> Result<(), WalError> {
+    let mut records = records(dir, identity, entries, hard_state)?;
+    if let Some(last) = entries.last() {
+        records.snapshot(LogPosition { term: last.term, index: last.index }, members);
+    }
+    write(disk, dir, &records)
+}
+
+fn records(dir: &Path, identity: Identity, entries: &[Entry], hard_state: HardState) -> Result<Encoder, WalError> {
     let last = entries.last().map_or(0, |entry| entry.index);
     let contiguous = (1..).zip(entries).all(|(index, entry)| entry.index == index);
     if !contiguous || hard_state.commit > last {
         return Err(fail("fill", dir)(io::ErrorKind::InvalidInput.into()));
     }
-
     let mut encoder = Encoder::new(0);
     segment_head(&mut encoder, identity, HardState::default());
     encoder.snapshot(LogPosition::default(), &ConfState::default());
@@ -53,7 +73,10 @@ pub fn create(
     if hard_state != HardState::default() {
         encoder.hard_state(hard_state);
     }
+    Ok(encoder)
+}
 
+fn write(disk: &dyn Disk, dir: &Path, records: &Encoder) -> Result<(), WalError> {
     let mut temporary = dir.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
@@ -63,7 +86,7 @@ pub fn create(
     disk.create_dir_all(&temporary).map_err(fail("create", &temporary))?;
     let path = temporary.join(SegmentName { sequence: 0, first_index: 0 }.to_string());
     let file = disk.create(&path).map_err(fail("create", &path))?;
-    file.write_at(0, encoder.bytes()).map_err(fail("write", &path))?;
+    file.write_at(0, records.bytes()).map_err(fail("write", &path))?;
     file.sync_data().map_err(fail("sync", &path))?;
     disk.sync_dir(&temporary).map_err(fail("sync directory", &temporary))?;
 
@@ -79,4 +102,9 @@ pub fn create(
         _ => Path::new("."),
     };
     disk.sync_dir(parent).map_err(fail("sync directory", parent))
+}
+
+fn fail(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
+    let path = path.to_owned();
+    move |source| WalError::Io { action, path, source }
 }

@@ -29,7 +29,7 @@ mod survey;
 mod wire;
 mod writer;
 
-pub use create::{create, exists};
+pub use create::{create, create_behind, exists};
 pub use entry::{Entry, EntryKind, HardState, Identity, MAX_NUMBER};
 pub use error::{Corruption, WalError};
 pub use metrics::Metrics;

@@ -2,6 +2,7 @@
 //! by etcd itself.
 
 mod files;
+mod hash_kv;
 mod import;
 mod import_cases;
 mod import_crash;
@@ -9,10 +10,14 @@ mod import_refused;
 mod import_restored;
 mod live;
 mod load;
+mod page;
 mod preflight;
 mod programs;
 mod readme;
+mod restore;
+mod restore_crash;
 mod restored;
+mod round_trip;
 mod save;
 mod status;
 mod stored;

@@ -3,23 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What a run printed.
+/// What a run printed, while tasks of the test go on.
 ///
 /// # Panics
 /// If it failed.
-pub fn run(program: &Path, args: &[&str]) -> String {
-    let output = Command::new(program).env("ETCDCTL_API", "3").args(args).output().expect("run a program");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{} {args:?}: {out}{err}", program.display());
-    out.into_owned()
+pub async fn run_aside(program: &Path, args: &[&str]) -> String {
+    try_aside(program, args).await.unwrap_or_else(|said| panic!("{} {args:?}: {said}", program.display()))
 }
 
-/// As [`run`], while tasks of the test go on.
-pub async fn run_aside(program: &Path, args: &[&str]) -> String {
+/// As [`run_aside`]. `Err` is all that it printed.
+pub async fn try_aside(program: &Path, args: &[&str]) -> Result<String, String> {
     let (program, args): (PathBuf, Vec<String>) =
         (program.to_owned(), args.iter().map(|&arg| arg.to_owned()).collect());
-    let run = move || run(&program, &args.iter().map(String::as_str).collect::<Vec<_>>());
-    tokio::task::spawn_blocking(run).await.expect("the program succeeds")
+    let run = move || Command::new(program).env("ETCDCTL_API", "3").args(args).output().expect("run a program");
+    let output = tokio::task::spawn_blocking(run).await.expect("no panic");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(out.into_owned()) } else { Err(format!("{out}{err}")) }
 }
 
 /// What `etcdutl snapshot status` says.

@@ -121,7 +121,7 @@ fn the_name_of_the_program_picks_the_face() {
         ("etcdutl", &["defrag"], 1, "Error: required flag(s) \"data-dir\" not set"),
         ("etcdutl", &["completion"], 1, "Error: accepts 1 arg(s), received 0"),
         ("etcdutl", &["completion", "tcsh"], 1, "Error: invalid argument \"tcsh\" for \"etcdutl completion\""),
-        ("etcdutl", &["snapshot", "restore", "f"], 4, "etcdutl snapshot restore is not built yet in Keelstone"),
+        ("etcdutl", &["snapshot", "restore", "/nowhere"], 1, "Error: open /nowhere: no such file or directory"),
         ("keelstone", &["ctl", "get"], 128, "Error: get command needs one argument as key"),
         ("keelstone", &["server", "grpc-proxy", "start"], 4, "grpc-proxy is not built yet in Keelstone"),
         ("keelstone", &["--version"], 0, "(behaves as etcd 3.7.3)"),

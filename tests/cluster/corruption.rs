@@ -310,14 +310,29 @@ async fn a_member_that_cannot_be_compared_is_counted_and_said_to_be_so() {
         println!("passed by: in etcd it passes for compared");
         return;
     }
-    check(ClusterSpec::of(3).with_flags(&["--corrupt-check-time=300ms"]), async |cluster| {
-        let leader = cluster.leader().await;
-        cluster[(leader + 1) % 3].kill();
-        let said = "could not compare the data of a member with the leader's, again and again";
-        wait::until_true("it to be said", LIMIT, || !cluster[leader].log_lines(said).is_empty()).await;
-        assert!(count(cluster, leader, "incomparable", "periodic").await >= 3.0);
-        assert_eq!(count(cluster, leader, "failed", "periodic").await, 0.0);
-        assert_eq!(alarms(&cluster[leader].client()).await, []);
-    })
+    check(
+        ClusterSpec::of(3).with_flags(&["--corrupt-check-time=300ms", "--compact-hash-check-time=200ms"]),
+        async |cluster| {
+            let leader = cluster.leader().await;
+            cluster[(leader + 1) % 3].kill();
+            let said = "could not compare the data of a member with the leader's, again and again";
+            wait::until_true("it to be said", LIMIT, || !cluster[leader].log_lines(said).is_empty()).await;
+            assert!(count(cluster, leader, "incomparable", "periodic").await >= 3.0);
+            assert_eq!(count(cluster, leader, "failed", "periodic").await, 0.0);
+            // That is no success, be a hash not asked for again or not.
+            let revision = cluster[leader].client().put("k", "v").await.expect("put");
+            let request = CompactionRequest { revision, physical: true };
+            cluster[leader].client().compact(request).await.expect("compact");
+            let given_up = "it is not asked for it again";
+            wait::until_true("it to be given up", LIMIT, || !cluster[leader].log_lines(given_up).is_empty()).await;
+            let done = cluster[leader].log_lines("finished compaction hash check").len();
+            let again = || cluster[leader].log_lines("finished compaction hash check").len() > done + 1;
+            wait::until_true("further checks", LIMIT, again).await;
+            let page = http::get(cluster[leader].client_port, "/metrics").await.expect("metrics").body;
+            let success = "keelstone_corruption_check_last_success_timestamp_seconds{check=\"compact_hash\"} 0\n";
+            assert!(page.contains(success), "{page}");
+            assert_eq!(alarms(&cluster[leader].client()).await, []);
+        },
+    )
     .await;
 }

@@ -42,6 +42,8 @@ mod utility;
 mod watch;
 mod words;
 
+pub use usage::flags as flag_lines;
+
 use client::{Client, Deadline, Settings};
 use failure::{BAD_FEATURE, Failure, Outcome};
 use flags::Values;

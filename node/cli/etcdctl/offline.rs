@@ -3,8 +3,8 @@
 use super::failure::{Failure, Outcome};
 use super::tree::Command;
 use super::{Call, printer};
+use crate::cli::etcdutl::{self, snapshot_restore};
 use crate::cli::form::Form;
-use crate::cli::{etcdutl, not_built};
 
 pub static STATUS: Command = Command {
     line: "status <filename>",
@@ -14,22 +14,22 @@ pub static STATUS: Command = Command {
 };
 
 pub static RESTORE: Command = Command {
-    line: "restore <filename>",
-    short: "Makes a data directory from a snapshot file (not built yet)",
-    run: Some(|_| Box::pin(async { refuse_restore() })),
+    line: "restore <filename> [options]",
+    short: "Makes a data directory from a snapshot file (as etcdctl until 3.5)",
+    flags: snapshot_restore::FLAGS,
+    run: Some(|call| Box::pin(async { done(snapshot_restore::run_as_3_5(&call.values)) })),
     ..Command::PLAIN
 };
 
 fn status(call: &Call) -> Outcome {
     let files: Vec<&str> = call.words().iter().map(String::as_str).collect();
     let form = etcdutl::supported(Form::find(call.values.text("write-out")));
-    match etcdutl::snapshot_status::run(&files, form) {
+    done(etcdutl::snapshot_status::run(&files, form))
+}
+
+fn done(outcome: etcdutl::Outcome) -> Outcome {
+    match outcome {
         Ok(text) => printer::print(text.as_bytes()),
         Err(etcdutl::Failure { code, text }) => Err(Failure::new(code, text)),
     }
-}
-
-fn refuse_restore() -> Outcome {
-    let text = "snapshot restore is not built yet in Keelstone; etcd's own etcdutl reads these files";
-    Err(Failure::new(not_built::EXIT_NOT_BUILT, text))
 }

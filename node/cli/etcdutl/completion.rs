@@ -1,30 +1,33 @@
 //! `etcdutl completion`: the scripts of `etcdctl completion`, with the commands and flags of this tool.
 
-use super::{EXIT_ERROR, FLAGGED, Failure, GLOBAL, Outcome};
+use super::command::{GLOBAL, HELP};
+use super::{COMMANDS, EXIT_ERROR, Failure, Outcome};
 use crate::cli::etcdctl::completion::{Node, check, script};
 use crate::cli::etcdctl::flags::Values;
 use crate::cli::not_built::EXIT_NOT_BUILT;
 
-/// The commands without flags of their own.
-const PLAIN: [&str; 2] = ["snapshot", "version"];
-
 pub fn run(values: &Values) -> Outcome {
-    // The command's own name comes first.
-    let words = &values.words[1..];
+    let words = &values.words;
     check("etcdutl", words).map_err(|text| Failure::new(EXIT_ERROR, text))?;
-    let everywhere: Vec<_> = GLOBAL.iter().collect();
+    let everywhere: Vec<_> = GLOBAL.iter().chain(HELP).collect();
     script(&words[0], "etcdutl", &nodes(), &everywhere).map_err(|text| Failure::new(EXIT_NOT_BUILT, text))
 }
 
+/// The program, the groups of commands, and those that have flags of their own.
 fn nodes() -> Vec<Node> {
-    let mut names: Vec<&str> = FLAGGED.iter().map(|(name, ..)| *name).chain(PLAIN).collect();
-    names.sort_unstable();
-    let children = names.into_iter().map(|name| (name, "")).collect();
-    let mut nodes = vec![Node { path: String::new(), children, flags: GLOBAL.iter().collect() }];
-    for (name, flags, _) in &FLAGGED {
-        let flags: Vec<_> = flags.iter().collect();
-        nodes.push(Node { path: (*name).to_owned(), children: Vec::new(), flags });
+    let below = |above: &[&str]| {
+        let inside = COMMANDS.iter().filter(|command| command.words.starts_with(above));
+        let mut names: Vec<&str> = inside.filter_map(|command| command.words.get(above.len()).copied()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().map(|name| (name, "")).collect()
+    };
+    let mut nodes =
+        vec![Node { path: String::new(), children: below(&[]), flags: GLOBAL.iter().chain(HELP).collect() }];
+    nodes.push(Node { path: "snapshot".to_owned(), children: below(&["snapshot"]), flags: Vec::new() });
+    for command in COMMANDS.iter().filter(|command| !command.flags.is_empty()) {
+        let flags = command.flags.iter().copied().flatten().collect();
+        nodes.push(Node { path: command.words.join(" "), children: Vec::new(), flags });
     }
-    nodes.push(Node { path: "snapshot".to_owned(), children: vec![("status", "")], flags: Vec::new() });
     nodes
 }

@@ -1,62 +1,76 @@
 //! The offline tool: work on files, without a server. Words, flags, texts and exit codes are those of etcdutl 3.7
 //! (`etcdutl/ctl.go` and the files beside its commands).
 
+mod command;
 mod completion;
 mod defrag;
+mod hash_kv;
 mod migrate;
 mod preflight;
+pub mod snapshot_restore;
 pub mod snapshot_status;
-mod words;
 
-use super::etcdctl::flags::{Flag, FlagSet, Kind, Values};
+use super::etcdctl::flags::Values;
 use super::form::Form;
-use super::not_built::EXIT_NOT_BUILT;
 use super::version;
+use command::Command;
 use std::process::ExitCode;
-use words::Words;
 
 /// Codes of etcd's `pkg/cobrautl/error.go`.
 const EXIT_ERROR: u8 = 1;
 const EXIT_BAD_FEATURE: u8 = 4;
 const EXIT_BAD_ARGS: u8 = 128;
 
-const HELP: &str = "Usage:
-  etcdutl [command]
-
-Commands:
-  completion SHELL             prints a script for bash, zsh or fish
-  defrag --data-dir DIR        copies the state of a data directory without gaps
-  migrate --data-dir DIR --target-version X.Y [--force]
-                               sets the version that a state says of itself
-  snapshot status <filename>   counts what a snapshot file holds, after checking its pages
-  preflight <manifest or flags> <copy of a data directory>
-                               says whether Keelstone would start in the place of an etcd
-  version                      prints the version of etcd whose tool this is
-
-Flags:
-  -h, --help               help for etcdutl
-      --timeout duration   how long to wait for the lock of a data directory, 0: without end (default 10s)
-  -w, --write-out string   how to print: fields, json, simple, table (default \"simple\")
-";
-
-/// Commands of etcdutl that are not there yet.
-const NOT_BUILT: [&[&str]; 2] = [&["snapshot", "restore"], &["hashkv"]];
-
-/// What a command does with its words and flags.
-type Run = fn(&Values) -> Outcome;
-
-/// Commands with flags of their own, or that name all flags.
-const FLAGGED: [(&str, &[Flag], Run); 3] = [
-    ("completion", &[], completion::run),
-    ("defrag", defrag::FLAGS, defrag::run),
-    ("migrate", migrate::FLAGS, migrate::run),
-];
-
-/// What every command takes.
-const GLOBAL: &[Flag] = &[
-    Flag::new("timeout", Kind::Duration, "10s", "how long to wait for the lock of a data directory, 0: without end"),
-    Flag::new("write-out", Kind::Text, "simple", "how to print: fields, json, simple, table").or_short('w'),
-    Flag::switch("help", "help for etcdutl").or_short('h'),
+static COMMANDS: &[Command] = &[
+    Command {
+        words: &["completion"],
+        arguments: "SHELL",
+        short: "prints a script for bash, zsh or fish",
+        flags: &[],
+        run: completion::run,
+    },
+    Command {
+        words: &["defrag"],
+        arguments: "",
+        short: "copies the state of a data directory without gaps",
+        flags: &[defrag::FLAGS],
+        run: defrag::run,
+    },
+    Command {
+        words: &["migrate"],
+        arguments: "",
+        short: "sets the version that a state says of itself",
+        flags: &[migrate::FLAGS],
+        run: migrate::run,
+    },
+    Command {
+        words: &["snapshot", "status"],
+        arguments: "<filename>",
+        short: "counts what a snapshot file holds, after checking its pages",
+        flags: &[],
+        run: |values| snapshot_status::run(&files(values), supported(Form::find(values.text("write-out")))),
+    },
+    Command {
+        words: &["snapshot", "restore"],
+        arguments: "<filename> --data-dir {output dir} [options]",
+        short: "makes a data directory from a snapshot file",
+        flags: &[snapshot_restore::FLAGS, snapshot_restore::FLAGS_SINCE_3_6],
+        run: snapshot_restore::run,
+    },
+    Command {
+        words: &["hashkv"],
+        arguments: "<filename>",
+        short: "prints the hash of the keys in a file, as members compare it",
+        flags: &[hash_kv::FLAGS],
+        run: hash_kv::run,
+    },
+    Command {
+        words: &["version"],
+        arguments: "",
+        short: "prints the version of etcd whose tool this is",
+        flags: &[],
+        run: |_| Ok(version::etcdutl()),
+    },
 ];
 
 /// What a command came to.
@@ -83,42 +97,26 @@ pub fn run(args: &[String]) -> ExitCode {
     {
         return preflight::run(rest);
     }
-    if let Some(outcome) = run_flagged(args) {
-        return match outcome {
-            Ok(text) => super::print_out(&text),
-            Err(failure) => fail(&failure),
-        };
-    }
-    let words = match words::parse(args) {
-        Ok(words) => words,
+    let called = match command::find(COMMANDS, args) {
+        Ok(called) => called,
         Err(text) => return fail(&Failure::new(EXIT_ERROR, text)),
     };
-    let named: Vec<&str> = words.named.iter().map(String::as_str).collect();
-    if let Some(command) = NOT_BUILT.iter().find(|command| named.starts_with(command)) {
-        eprintln!("etcdutl {} is not built yet in Keelstone.", command.join(" "));
-        return ExitCode::from(EXIT_NOT_BUILT);
-    }
-    match dispatch(&named, &words) {
+    let named: Vec<&str> = called.values.words.iter().map(String::as_str).collect();
+    let outcome = match (called.command, &named[..]) {
+        (Some(command), _) if called.values.wants_help => Ok(command.usage()),
+        (Some(command), _) => (command.run)(&called.values),
+        (None, _) if called.values.wants_help => Ok(command::help(COMMANDS)),
+        // As cobra does for a word that a group of commands does not know.
+        (None, [] | ["help" | "snapshot", ..]) => Ok(command::help(COMMANDS)),
+        (None, [unknown, ..]) => Err(Failure::new(
+            EXIT_ERROR,
+            format!("unknown command {unknown:?} for \"etcdutl\"\nRun 'etcdutl --help' for usage."),
+        )),
+    };
+    match outcome {
         Ok(text) => super::print_out(&text),
         Err(failure) => fail(&failure),
     }
-}
-
-/// None if the line calls for no command of [`FLAGGED`].
-fn run_flagged(args: &[String]) -> Option<Outcome> {
-    let mut flags = FlagSet::default();
-    flags.add(GLOBAL);
-    FLAGGED.iter().for_each(|(_, own, _)| flags.add(own));
-    let words = Values::parse(&flags, args).map(|values| values.words).unwrap_or_else(|_| args.to_vec());
-    let (_, own, run) = FLAGGED.iter().find(|(name, ..)| words.first().is_some_and(|word| word == name))?;
-    let mut flags = FlagSet::default();
-    flags.add(GLOBAL);
-    flags.add(own);
-    Some(match Values::parse(&flags, args) {
-        Ok(values) if values.wants_help => Ok(HELP.to_owned()),
-        Ok(values) => run(&values),
-        Err(text) => Err(Failure::new(EXIT_ERROR, text)),
-    })
 }
 
 /// As cobra says it of flags that a command must be given.
@@ -131,24 +129,14 @@ pub fn require(values: &Values, names: &[&str]) -> Result<(), Failure> {
     Err(Failure::new(EXIT_ERROR, format!("required flag(s) {} not set", missing.join(", "))))
 }
 
-fn dispatch(named: &[&str], words: &Words) -> Outcome {
-    match named {
-        _ if words.help => Ok(HELP.to_owned()),
-        [] | ["help", ..] | ["snapshot"] => Ok(HELP.to_owned()),
-        ["version"] => Ok(version::etcdutl()),
-        ["snapshot", "status", files @ ..] => snapshot_status::run(files, supported(words.format)),
-        // As cobra does for a word that a group of commands does not know.
-        ["snapshot", ..] => Ok(HELP.to_owned()),
-        [unknown, ..] => Err(Failure::new(
-            EXIT_ERROR,
-            format!("unknown command {unknown:?} for \"etcdutl\"\nRun 'etcdutl --help' for usage."),
-        )),
-    }
-}
-
 /// What `--write-out` says.
 pub fn supported(form: Option<Form>) -> Result<Form, Failure> {
     form.ok_or_else(|| Failure::new(EXIT_BAD_FEATURE, "unsupported output format"))
+}
+
+/// The words behind the command.
+fn files(values: &Values) -> Vec<&str> {
+    values.words.iter().map(String::as_str).collect()
 }
 
 fn fail(failure: &Failure) -> ExitCode {

@@ -52,8 +52,9 @@ fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
+/// All that a request can name.
 fn all() -> KeyInterval {
-    KeyInterval::Range { start: Bytes::new(), end: None }
+    KeyInterval::Range { start: Bytes::from_static(b"\0"), end: None }
 }
 
 fn one(key: &str) -> KeyInterval {

@@ -111,4 +111,9 @@ fn a_row_without_a_key_moves_the_revision_and_nothing_else() {
     assert!(store.views().load().history(3, i64::MAX, 10).unwrap().is_empty());
     put(&mut store, "a", "2");
     assert_eq!(store.revision(), 1_000_001);
+    // etcd keeps the row, and counts it into hashes.
+    compact(&mut store, 1_000_001, 100);
+    let version = store.storage().version().unwrap();
+    assert!(version.get(storage::Table::Key, bump.as_bytes()).unwrap().is_some());
+    assert_eq!(pairs(&store.views().load(), 0), [("a".into(), "2".into())]);
 }

@@ -7,7 +7,7 @@ use super::{
     CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL_HEADER, TO_HEADER, UNDERSTOOD, WAS_REMOVED,
 };
 use crate::raft::Consensus;
-use crate::types::{LeaseId, LogPosition, MemberId};
+use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
 use futures_util::{Stream, StreamExt};
 use keelstone_proto::internal;
 use keelstone_proto::internal::peer_server::{Peer, PeerServer};
@@ -51,7 +51,16 @@ impl PeerService {
         let Identity { cluster, member } = self.consensus.identity();
         check_protocol(metadata, &UNDERSTOOD)?;
         let number = |header: &str| number(metadata, header);
-        if number(CLUSTER_HEADER) != Some(cluster.0) {
+        let theirs = number(CLUSTER_HEADER);
+        if theirs != Some(cluster.0) {
+            // As a member does that was left out when its cluster was restored.
+            tracing::warn!(
+                "local-member-id" = %member,
+                "local-member-cluster-id" = %cluster,
+                "remote-peer-server-name" = %MemberId(number(FROM_HEADER).unwrap_or_default()),
+                "remote-peer-cluster-id" = %ClusterId(theirs.unwrap_or_default()),
+                "request cluster ID mismatch"
+            );
             return Err(Status::failed_precondition("etcdserver: cluster ID mismatch"));
         }
         if number(TO_HEADER) != Some(member.0) {

@@ -69,10 +69,9 @@ async fn check(checks: &Checks, checked: &mut Checked) {
         answers.sort_by_key(|answer| answer.member);
         outcome.incomparable += note_missing(own, hash, &answers, others.len(), checked);
         if let Some(differs) = compare(checks, hash, &answers, others.len()).await {
-            outcome.differs = differs;
+            (outcome.differs, outcome.all_alike) = (differs, !differs);
             if !differs {
                 checked.settle(hash.hash_revision);
-                outcome.incomparable = 0;
             }
             break;
         }

@@ -47,7 +47,8 @@ pub async fn check(checks: &Checks) -> Result<(), Inconsistent> {
         }
     }
     let differs = tally.different > 0;
-    checks.count(metrics, &Outcome { differs, incomparable: tally.incomparable });
+    let all_alike = tally.alike == members;
+    checks.count(metrics, &Outcome { differs, all_alike, incomparable: tally.incomparable });
     if differs && !tally.is_of_majority(members) {
         return Err(Inconsistent::Differs(own));
     }

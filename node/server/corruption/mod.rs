@@ -124,7 +124,8 @@ impl Checks {
         check.incomparable.inc_by(outcome.incomparable as u64);
         if outcome.differs {
             check.failed.inc();
-        } else if outcome.incomparable == 0 {
+        }
+        if outcome.all_alike {
             check.last_success.set(self.consensus.unix_secs());
         }
     }
@@ -134,6 +135,8 @@ impl Checks {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Outcome {
     differs: bool,
+    /// All members were compared, and are alike.
+    all_alike: bool,
     /// Members that could not be compared.
     incomparable: usize,
 }

@@ -70,7 +70,8 @@ async fn check(checks: &Checks, misses: &mut Misses) -> Result<(), CheckError> {
             "could not compare the data of a member with the leader's, again and again"
         );
     }
-    let outcome = Outcome { differs: !findings.is_empty(), incomparable: answers.len() - compared };
+    let (differs, incomparable) = (!findings.is_empty(), answers.len() - compared);
+    let outcome = Outcome { differs, all_alike: !differs && incomparable == 0, incomparable };
     checks.count(metrics, &outcome);
     tracing::info!("number-of-peers-checked" = compared, "finished peer corruption check");
     Ok(())

@@ -6,6 +6,8 @@ use crate::file::PlainFile;
 use keelstone::backup::bolt::{BoltError, Database};
 use keelstone::backup::{self, DIGEST_BYTES, Status, StatusError};
 use keelstone::disk::File;
+use keelstone::mvcc;
+use keelstone::storage::{self, Import};
 use keelstone_harness::Random;
 use prost::Message;
 use prost::bytes::Bytes;
@@ -105,6 +107,15 @@ fn walk(file: &Arc<dyn File>, database_bytes: u64) -> Result<Result<usize, Strin
     Ok(if names.is_sorted() { Ok(count) } else { Err(format!("buckets {names:?}")) })
 }
 
+/// What can be loaded is a state that a member opens: else it would stop at its next start.
+fn load(file: &Arc<dyn File>, database_bytes: u64) -> Result<(), String> {
+    let Ok(database) = Database::open(Arc::clone(file), database_bytes) else { return Ok(()) };
+    let import = Import::new(Arc::new(PlainFile::default()), 1 << 20, storage::Metrics::detached());
+    let Ok(loaded) = backup::load(&database, import.expect("memory does not fail"), &[]) else { return Ok(()) };
+    let metrics = mvcc::Metrics::register(&prometheus::Registry::new()).expect("a fresh registry");
+    mvcc::Store::open(loaded.storage, metrics).map(drop).map_err(|error| format!("loaded, and then refused: {error}"))
+}
+
 fn whole() -> &'static [Status] {
     static WHOLE: OnceLock<Vec<Status>> = OnceLock::new();
     WHOLE.get_or_init(|| {
@@ -130,6 +141,7 @@ fn check(input: &[u8]) -> Verdict {
     if backup::verify(file.as_ref()).is_ok() && status.as_ref().ok() != Some(&whole()[number]) {
         return Err(format!("the digest is right, yet: {status:?}"));
     }
+    load(&file, database_bytes)?;
     match (walk(&file, database_bytes), status) {
         (Ok(Err(why)), _) => Err(why),
         (Ok(Ok(_)), Ok(status)) => Ok(format!("read, {}", status == whole()[number])),
