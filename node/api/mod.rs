@@ -6,6 +6,7 @@
 
 mod answer;
 mod auth;
+mod backup;
 mod call;
 mod call_timer;
 mod checks;
@@ -42,6 +43,7 @@ mod status;
 mod stream_end;
 pub mod watch;
 
+pub use backup::{BackupDoor, BackupJob, BackupRefused, BackupRhythm, Drilled};
 pub use edge::{CallDoor, Doors, Edge, PageDoor};
 pub use header::Answerer;
 pub use health::HealthService;

@@ -1,6 +1,7 @@
 //! What is on the disk decides how a member starts: new, or again. Nothing is served before this is done.
 
 use super::World;
+use super::backups::DRILL;
 use crate::cluster::{self, InitialCluster, Member};
 use crate::config::{Settings, Url};
 use crate::disk::{Disk, DiskLock};
@@ -214,7 +215,7 @@ pub(super) fn resolve(url: &Url) -> Result<Url, String> {
 
 /// A crash before a rename leaves a file that nobody relies on, as large as the state at worst.
 fn remove_leftovers(disk: &dyn Disk, state_path: &Path) -> anyhow::Result<()> {
-    for extension in [FRESH, raft::RECEIVED, raft::COPIED] {
+    for extension in [FRESH, raft::RECEIVED, raft::COPIED, DRILL] {
         let left = state_path.with_extension(extension);
         if is_there(disk, &left)? {
             disk.remove_file(&left).with_context(|| format!("remove {}", left.display()))?;

@@ -1,6 +1,6 @@
 //! The metrics of all parts, in one registry that nothing global knows.
 
-use crate::{alarm, api, apply, cluster, lease, metrics, mvcc, storage, wal, watch};
+use crate::{alarm, api, apply, backup, cluster, lease, metrics, mvcc, storage, wal, watch};
 use prometheus::Registry;
 
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub struct Registers {
     pub alarm: alarm::Metrics,
     pub cluster: cluster::Metrics,
     pub watch: watch::Metrics,
+    pub backup: backup::Metrics,
     pub api: api::Metrics,
 }
 
@@ -31,6 +32,7 @@ impl Registers {
             alarm: alarm::Metrics::register(&registry)?,
             cluster: cluster::Metrics::register(&registry)?,
             watch: watch::Metrics::register(&registry)?,
+            backup: backup::Metrics::register(&registry)?,
             api: api::Metrics::register(&registry, apply.slow_applies())?,
             apply,
             registry,
