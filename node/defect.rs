@@ -45,10 +45,12 @@ pub enum Defect {
     EventDropped,
     /// Watchers are not told what a received snapshot brought.
     SnapshotNotTold,
+    /// A put writes its value only on the member that was asked for it.
+    ValueOnlyWhereAsked,
 }
 
 #[cfg(debug_assertions)]
-const ALL: [Defect; 20] = [
+const ALL: [Defect; 21] = [
     Defect::AckBeforeSync,
     Defect::VoteNotSynced,
     Defect::SegmentNameNotSynced,
@@ -69,6 +71,7 @@ const ALL: [Defect; 20] = [
     Defect::LeaseKeysForgotten,
     Defect::EventDropped,
     Defect::SnapshotNotTold,
+    Defect::ValueOnlyWhereAsked,
 ];
 
 /// Whether this is the fault that was asked for.

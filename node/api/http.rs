@@ -132,7 +132,7 @@ impl Pages {
             r#"{{"etcdserver":"{}","etcdcluster":"{}","storage":"{}"}}"#,
             crate::ETCD_VERSION,
             versions.cluster.as_deref().unwrap_or("not_decided"),
-            versions.storage.as_deref().unwrap_or("unknown"),
+            versions.storage,
         );
         with_type(StatusCode::OK, JSON, body)
     }

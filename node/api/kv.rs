@@ -137,6 +137,16 @@ impl KvService {
         answer
     }
 
+    /// A transaction as a step of something else.
+    pub async fn run_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, ApiError> {
+        self.read_or_apply_txn(&mut pb::InternalRaftRequest { txn: Some(request), ..Default::default() }).await
+    }
+
+    /// A delete as a step of something else.
+    pub async fn run_delete(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, ApiError> {
+        self.apply_delete(&mut pb::InternalRaftRequest { delete_range: Some(request), ..Default::default() }).await
+    }
+
     async fn apply_delete(&self, entry: &mut pb::InternalRaftRequest) -> Result<pb::DeleteRangeResponse, ApiError> {
         if let Some(request) = &entry.delete_range {
             admission::check_delete_range(request)?;

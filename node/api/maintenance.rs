@@ -1,5 +1,6 @@
 //! What operators ask of one member: its state, its alarms, hashes of its data.
 
+use super::downgrade;
 use super::node::Node;
 use super::snapshot_stream;
 use super::status::ApiError;
@@ -61,7 +62,7 @@ impl Maintenance for MaintenanceService {
             errors,
             db_size_in_use: stats.in_use_bytes,
             is_learner: self.node.is_learner(),
-            storage_version: self.node.versions().storage.unwrap_or_default(),
+            storage_version: self.node.versions().storage,
             db_size_quota: self.node.settings.quota_bytes,
             downgrade_info: Some(pb::DowngradeInfo {
                 enabled: cluster.downgrade.enabled,
@@ -134,9 +135,9 @@ impl Maintenance for MaintenanceService {
 
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(ApiError::NotBuilt("the downgrade").into())
+        Ok(Response::new(downgrade::downgrade(&self.node, request.get_ref()).await?))
     }
 }
 

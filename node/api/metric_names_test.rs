@@ -25,6 +25,7 @@ fn registry() -> Result<Registry, Error> {
     crate::cluster::Metrics::register(&registry)?;
     crate::storage::Metrics::register(&registry)?;
     crate::wal::Metrics::register(&registry)?;
+    crate::metrics::corruption::CorruptionMetrics::register(&registry)?;
     Ok(registry)
 }
 

@@ -11,6 +11,7 @@ mod call;
 mod call_timer;
 mod checks;
 mod cluster;
+mod downgrade;
 mod edge;
 #[cfg(test)]
 mod edge_tests;
@@ -34,6 +35,7 @@ mod range;
 mod range_codec;
 mod range_stream;
 mod read_txn;
+mod recipe;
 mod rpc;
 mod serve;
 mod services;

@@ -5,8 +5,8 @@ use super::header::Answerer;
 use super::metrics::{Metrics, Outcomes};
 use super::status::ApiError;
 use crate::alarm::{Alarm, AlarmType};
-use crate::apply::{Published, Reply, Worker, cost};
-use crate::cluster::ClusterState;
+use crate::apply::{Published, Reply, StateSnapshot, Worker, cost};
+use crate::cluster::{ClusterState, ClusterVersion};
 use crate::lease::Lessor;
 use crate::mvcc::{ReadError, Views};
 use crate::raft::{Consensus, RequestError};
@@ -60,11 +60,12 @@ pub struct StorageStats {
     pub disk_is_low: bool,
 }
 
-/// Of cluster and state file, as `major.minor.patch`. None until the cluster has agreed on one.
+/// Of cluster and state file, as `major.minor.patch`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Versions {
+    /// None until the cluster has agreed on one.
     pub cluster: Option<String>,
-    pub storage: Option<String>,
+    pub storage: String,
 }
 
 /// What a [`Node`] is made of.
@@ -162,10 +163,11 @@ impl Node {
         if self.is_learner() { Err(ApiError::NotSupportedForLearner) } else { Ok(()) }
     }
 
-    /// The schema of a state file follows the version of the cluster (etcd 3.6 and later write it so).
+    /// The schema of a state file follows the version of the cluster; one that says nothing is of etcd 3.5.
     pub fn versions(&self) -> Versions {
-        let cluster = self.cluster().version.map(|version| version.to_string());
-        Versions { storage: cluster.clone(), cluster }
+        let version = self.cluster().version;
+        let storage = version.and_then(ClusterVersion::storage_row).unwrap_or_else(|| "3.5.0".to_owned());
+        Versions { cluster: version.map(|version| version.to_string()), storage }
     }
 
     pub fn storage_stats(&self) -> StorageStats {
@@ -244,6 +246,14 @@ impl Node {
         // Else a crash would bring the rows back.
         self.worker.commit_durably().await?;
         Ok(())
+    }
+
+    /// The state as it is now, whole.
+    ///
+    /// # Errors
+    /// `Stopped` if the node is ending.
+    pub async fn pin(&self) -> Result<StateSnapshot, ApiError> {
+        Ok(self.worker.pin().await?)
     }
 
     /// # Errors

@@ -15,9 +15,11 @@ use super::lock::LockService;
 use super::maintenance::MaintenanceService;
 use super::node::Node;
 use super::range_codec::RangeCodec;
+use super::recipe::Recipes;
 use super::rpc::Rpc;
 use super::stream_end::StreamEnds;
 use crate::admission::MAX_GRPC_OVERHEAD_BYTES;
+use crate::watch::Hub;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use keelstone_proto::etcdserverpb::auth_server::AuthServer;
@@ -67,7 +69,8 @@ macro_rules! method {
 }
 
 impl<W> Services<W> {
-    pub fn new(node: &Arc<Node>, watch: W, health: HealthService) -> Self {
+    pub fn new(node: &Arc<Node>, watch: W, hub: Arc<Hub>, health: HealthService) -> Self {
+        let recipes = Recipes::new(node, hub);
         // The edge bounds messages by their announced length, before they are read.
         const UNBOUNDED: usize = usize::MAX;
         Self {
@@ -78,8 +81,8 @@ impl<W> Services<W> {
             maintenance: MaintenanceServer::new(MaintenanceService::new(Arc::clone(node)))
                 .max_decoding_message_size(UNBOUNDED),
             auth: AuthServer::new(AuthService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
-            lock: LockServer::new(LockService).max_decoding_message_size(UNBOUNDED),
-            election: ElectionServer::new(ElectionService).max_decoding_message_size(UNBOUNDED),
+            lock: LockServer::new(LockService(recipes.clone())).max_decoding_message_size(UNBOUNDED),
+            election: ElectionServer::new(ElectionService(recipes)).max_decoding_message_size(UNBOUNDED),
             backup: BackupServer::new(BackupService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
             health: HealthServer::new(health).max_decoding_message_size(UNBOUNDED),
         }

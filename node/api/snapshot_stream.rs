@@ -35,10 +35,10 @@ struct Transfer {
 /// `Stopped` if the state cannot be read or the node is ending; `Raw` if a row has no place in a bbolt file.
 pub async fn open(node: &Arc<Node>) -> Result<BoxStream<'static, Result<pb::SnapshotResponse, Status>>, ApiError> {
     let started = Instant::now();
-    let view = node.views.load();
+    let state = node.pin().await?;
     let plan = move || {
-        let version = view.version().meta()?.storage_version.unwrap_or_default();
-        Ok((Save::plan(view.version())?, version))
+        let version = state.version.meta()?.storage_version.unwrap_or_default();
+        Ok((Save::plan(&state.version)?, version))
     };
     let (save, version) = aside(node, plan).await?;
     let total_bytes = save.total_bytes();

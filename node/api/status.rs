@@ -5,6 +5,7 @@ use super::backup::BackupRefused;
 use crate::admission::AdmissionError;
 use crate::apply::{self, ApplyError};
 use crate::cluster::MemberChangeError;
+use crate::cluster::negotiate::DowngradeRefused;
 use crate::lease::LeaseError;
 use crate::raft::{ChangeError, ChangeRefused, DefragmentError, RequestError, TransferError};
 use tonic::{Code, Status};
@@ -224,6 +225,16 @@ impl From<DefragmentError> for ApiError {
             | DefragmentError::Overtaken
             | DefragmentError::Outdated
             | DefragmentError::QueueFull => ApiError::Raw(error.to_string()),
+        }
+    }
+}
+
+impl From<DowngradeRefused> for ApiError {
+    fn from(refused: DowngradeRefused) -> Self {
+        match refused {
+            DowngradeRefused::InvalidTarget => ApiError::InvalidDowngradeTargetVersion,
+            DowngradeRefused::InProcess => ApiError::DowngradeInProcess,
+            DowngradeRefused::NotInProcess => ApiError::NoInflightDowngrade,
         }
     }
 }

@@ -1,18 +1,18 @@
 //! The state machine: takes committed entries, changes the state, answers.
 
-use super::command::{Command, Committed, LogCommand, Payload};
+use super::command::{Committed, LogCommand, Payload};
 use super::metrics::{CommandCount, count};
 use super::scope::{Applied, Failure, Scope};
 use super::slow::Stopwatch;
 use super::state::SmallTables;
-use super::{Answer, ApplyError, Fatal, LogError, Reply};
-use super::{alarm, cluster, compact, conf_change, cost, delete, lease, put, range, txn};
-use crate::alarm::{AlarmType, Alarms};
-use crate::cluster::ClusterState;
+use super::{Answer, ApplyError, Fatal, LogError};
+use super::{cluster, conf_change};
+use crate::alarm::Alarms;
+use crate::cluster::{ClusterState, ClusterVersion};
 use crate::defect::{self, Defect};
 use crate::lease::Lessor;
-use crate::mvcc::{Opened, Progress, RevisionEvents, Store, View, Views, WriteBatch};
-use crate::storage::{Durability, Storage};
+use crate::mvcc::{Opened, Progress, RevisionEvents, Store, Views, WriteBatch};
+use crate::storage::{Durability, Storage, StorageError, Version};
 use crate::types::{LeaseId, LogPosition, MemberId};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -58,10 +58,10 @@ pub struct Outcome {
     pub(super) slow: u64,
 }
 
-/// The state at one position, pinned for a Raft snapshot; `view.version()` has all its rows.
+/// The state at one position, pinned for a Raft snapshot.
 #[derive(Clone, Debug)]
 pub struct StateSnapshot {
-    pub view: Arc<View>,
+    pub version: Version,
     pub applied: LogPosition,
     /// Encoded `internal.StoredMembership`; none before the first change.
     pub membership: Option<Bytes>,
@@ -135,12 +135,27 @@ impl Applier {
     fn load(&mut self, attachments: Vec<(Bytes, LeaseId)>) -> Result<(), Fatal> {
         let version = self.store.storage().version()?;
         let SmallTables { cluster, alarms, leases } = SmallTables::read(&version)?;
-        self.applied = version.meta()?.applied;
+        let meta = version.meta()?;
+        drop(version);
+        self.applied = meta.applied;
         self.compacted = if self.store.is_compacting() { -1 } else { self.store.compacted() };
         (self.cluster, self.alarms) = (cluster, alarms);
         self.published.lessor.restore(leases, attachments);
+        self.follow_version(meta.storage_version.as_deref())?;
         self.publish_cluster();
         self.publish_alarms();
+        Ok(())
+    }
+
+    /// A file that an operator migrated, or that another version of etcd wrote, says so only until the cluster's version
+    /// is looked at (etcd `UpdateStorageVersionIfNeeded`).
+    fn follow_version(&mut self, found: Option<&str>) -> Result<(), Fatal> {
+        let Some(wanted) = self.cluster.version.map(ClusterVersion::storage_row) else { return Ok(()) };
+        if wanted.as_deref() != found {
+            let mut batch = self.store.begin()?;
+            batch.storage().set_storage_version(wanted.as_deref());
+            batch.commit(Durability::Volatile)?;
+        }
         Ok(())
     }
 
@@ -158,10 +173,14 @@ impl Applier {
         self.applied
     }
 
-    pub fn snapshot(&self) -> Result<StateSnapshot, Fatal> {
-        let view = self.published.views.load();
-        let meta = view.version().meta()?;
-        Ok(StateSnapshot { view, applied: meta.applied, membership: meta.membership.map(Bytes::from) })
+    /// Pins the state, after a commit of what was put off.
+    pub fn snapshot(&mut self) -> Result<StateSnapshot, Fatal> {
+        if self.store.has_put_off() {
+            self.commit(Durability::Volatile)?;
+        }
+        let version = self.storage().version()?;
+        let meta = version.meta()?;
+        Ok(StateSnapshot { version, applied: meta.applied, membership: meta.membership.map(Bytes::from) })
     }
 
     /// Applies entries that follow those applied before; older ones are skipped. `is_waited_for` says whose reply
@@ -171,6 +190,31 @@ impl Applier {
         entries: Vec<Committed>,
         is_waited_for: &dyn Fn(u64) -> bool,
         durability: Durability,
+    ) -> Result<Outcome, Fatal> {
+        self.apply(entries, is_waited_for, |batch, applied| commit_at(batch, applied, durability))
+    }
+
+    /// As [`Self::apply_batch`]; if all that the entries change is a few keys, their rows go into the state file with the
+    /// commit of a later batch.
+    pub fn apply_few(
+        &mut self,
+        entries: Vec<Committed>,
+        is_waited_for: &dyn Fn(u64) -> bool,
+    ) -> Result<Outcome, Fatal> {
+        self.apply(entries, is_waited_for, |batch, applied| {
+            if batch.may_be_put_off() {
+                batch.put_off();
+                return Ok(());
+            }
+            commit_at(batch, applied, Durability::Volatile)
+        })
+    }
+
+    fn apply(
+        &mut self,
+        entries: Vec<Committed>,
+        is_waited_for: &dyn Fn(u64) -> bool,
+        publish: impl FnOnce(WriteBatch<'_>, LogPosition) -> Result<(), StorageError>,
     ) -> Result<Outcome, Fatal> {
         let alarms_before = self.alarms.clone();
         let mut run = Run {
@@ -194,11 +238,8 @@ impl Applier {
             run.apply(entry.position, entry.payload, is_waited_for)?;
             run.outcome.applied = entry.position;
         }
-        let Run { mut batch, mut outcome, mut stopwatch, .. } = run;
-        if !defect::on(Defect::AppliedIndexApart) {
-            batch.storage().set_applied(outcome.applied);
-        }
-        batch.commit(durability)?;
+        let Run { batch, mut outcome, mut stopwatch, .. } = run;
+        publish(batch, outcome.applied)?;
         if defect::on(Defect::AppliedIndexApart) {
             let mut apart = self.store.begin()?;
             apart.storage().set_applied(outcome.applied);
@@ -231,17 +272,16 @@ impl Applier {
     pub fn compaction_slice(&mut self, budget_rows: usize) -> Result<(), Fatal> {
         let mut batch = self.store.begin()?;
         let progress = batch.compaction_slice(budget_rows)?;
-        batch.commit(Durability::Volatile)?;
+        commit_at(batch, self.applied, Durability::Volatile)?;
         if let Progress::Finished { revision } = progress {
             self.compacted = revision;
         }
         Ok(())
     }
 
-    /// Makes durable what was committed before.
-    pub fn commit_durably(&mut self) -> Result<(), Fatal> {
-        self.store.begin()?.commit(Durability::Durable)?;
-        Ok(())
+    /// Commits what was put off, and makes durable what was committed before if asked.
+    pub fn commit(&mut self, durability: Durability) -> Result<(), Fatal> {
+        Ok(commit_at(self.store.begin()?, self.applied, durability)?)
     }
 
     fn publish_cluster(&self) {
@@ -253,6 +293,14 @@ impl Applier {
         self.alarm_metrics.show(&self.alarms);
         self.published.alarms.store(Arc::new(self.alarms.clone()));
     }
+}
+
+/// Rows and the entry that they are of are one commit.
+fn commit_at(mut batch: WriteBatch<'_>, applied: LogPosition, durability: Durability) -> Result<(), StorageError> {
+    if !defect::on(Defect::AppliedIndexApart) {
+        batch.storage().set_applied(applied);
+    }
+    batch.commit(durability).map(drop)
 }
 
 impl Outcome {
@@ -332,72 +380,6 @@ impl<'a> Run<'a> {
             events: &mut self.outcome.events,
             wants_reply,
         }
-    }
-}
-
-impl Scope<'_, '_> {
-    fn dispatch(&mut self, command: Command) -> Applied {
-        self.check_alarms(&command)?;
-        match command {
-            Command::Range(request) => range::apply(self, &request),
-            Command::Put(request) => put::apply(self, request),
-            Command::DeleteRange(request) => delete::apply(self, request),
-            Command::Txn(request) => txn::apply(self, request),
-            Command::Compaction(request) => compact::apply(self, request),
-            Command::LeaseGrant(request) => lease::grant(self, request),
-            Command::LeaseRevoke(request) => lease::revoke(self, request),
-            Command::LeaseCheckpoint(request) => lease::checkpoint(self, request),
-            Command::Alarm(request) => alarm::apply(self, request),
-            Command::ClusterVersionSet(request) => cluster::set_version(self, &request),
-            Command::ClusterMemberAttrSet(request) => cluster::set_attributes(self, request),
-            Command::DowngradeInfoSet(request) => cluster::set_downgrade(self, request),
-            // etcd's tests write it to make older versions fail; it does nothing.
-            Command::DowngradeVersionTest(_) => Ok(Reply::Done),
-            Command::AuthEnable(_)
-            | Command::AuthDisable(_)
-            | Command::Authenticate(_)
-            | Command::AuthStatus(_)
-            | Command::AuthUserAdd(_)
-            | Command::AuthUserDelete(_)
-            | Command::AuthUserGet(_)
-            | Command::AuthUserChangePassword(_)
-            | Command::AuthUserGrantRole(_)
-            | Command::AuthUserRevokeRole(_)
-            | Command::AuthUserList(_)
-            | Command::AuthRoleList(_)
-            | Command::AuthRoleAdd(_)
-            | Command::AuthRoleDelete(_)
-            | Command::AuthRoleGet(_)
-            | Command::AuthRoleGrantPermission(_)
-            | Command::AuthRoleRevokePermission(_) => Err(ApplyError::AuthNotBuilt.into()),
-        }
-    }
-
-    /// What raised alarms refuse (etcd `corrupt.go` and `capped.go` in `server/etcdserver/apply`): CORRUPT all that
-    /// touches keys, NOSPACE all that adds. Deletes and compactions stay possible, they make space.
-    fn check_alarms(&self, command: &Command) -> Result<(), ApplyError> {
-        let touches_keys = matches!(
-            command,
-            Command::Range(_)
-                | Command::Put(_)
-                | Command::DeleteRange(_)
-                | Command::Txn(_)
-                | Command::Compaction(_)
-                | Command::LeaseGrant(_)
-                | Command::LeaseRevoke(_)
-        );
-        if touches_keys && self.alarms.is_raised(AlarmType::Corrupt) {
-            return Err(ApplyError::Corrupt);
-        }
-        let adds = match command {
-            Command::Put(_) | Command::LeaseGrant(_) => true,
-            Command::Txn(request) => self.alarms.is_raised(AlarmType::NoSpace) && cost::txn(request) > 0,
-            _ => false,
-        };
-        if adds && self.alarms.is_raised(AlarmType::NoSpace) {
-            return Err(ApplyError::NoSpace);
-        }
-        Ok(())
     }
 }
 

@@ -1,7 +1,9 @@
 //! One command at a time, with what etcd answers.
 
 use super::*;
+use crate::alarm::AlarmType;
 use crate::apply::testing::*;
+use crate::apply::{ApplyError, Reply};
 use crate::cluster::{Member, MemberChange, MemberChangeError};
 use crate::lease::{LeaseError, MAX_TTL_SECS};
 use crate::storage::Table;
@@ -220,7 +222,7 @@ fn members_come_tell_their_names_and_go() {
     assert_eq!(again.replies[0].1, Err(ApplyError::Member(MemberChangeError::IdExists)));
     let removed = change(&mut node, &MemberChange::Remove(LOCAL));
     assert!(removed.removed);
-    let rows = |table| node.applier.snapshot().expect("works").view.version().rows(table).expect("works");
+    let mut rows = |table| node.applier.snapshot().expect("works").version.rows(table).expect("works");
     assert_eq!(rows(Table::MembersRemoved), [(b"1".to_vec(), b"removed".to_vec())]);
     assert_eq!(
         rows(Table::Members),
@@ -252,7 +254,7 @@ fn the_cluster_version_moves_the_storage_version() {
     assert_eq!(node.apply(set("three")), Err(ApplyError::ClusterVersion));
     let version = node.applier.published().cluster.load().version.expect("set");
     assert_eq!(version.to_string(), "3.7.0");
-    let meta = node.applier.snapshot().expect("works").view.version().meta().expect("works");
+    let meta = node.applier.snapshot().expect("works").version.meta().expect("works");
     assert_eq!(meta.storage_version.as_deref(), Some("3.7.0"));
 }
 
@@ -307,7 +309,7 @@ fn a_state_file_brings_everything_back() {
     let checkpoint = pb::LeaseCheckpointRequest { checkpoints };
     node.apply(pb::InternalRaftRequest { lease_checkpoint: Some(checkpoint), ..Default::default() }).expect("applies");
     node.apply(alarm(pb::alarm_request::AlarmAction::Activate, pb::AlarmType::Nospace)).expect("applies");
-    node.applier.commit_durably().expect("memory does not fail");
+    node.applier.commit(Durability::Durable).expect("memory does not fail");
     let position = node.applier.applied();
 
     let mut opened = Node { applier: applier(reopen(file.crashed())) };
@@ -324,6 +326,44 @@ fn a_state_file_brings_everything_back() {
     other.put(put("z", "1")).expect("applies");
     assert_eq!(other.applier.install(reopen(file.crashed())).expect("memory does not fail"), position);
     assert!(other.get("z").is_none() && other.get("a").is_some());
+}
+
+#[test]
+fn a_few_puts_are_seen_at_once_and_reach_the_file_with_the_entry_they_go_to() {
+    let file = MemoryFile::new();
+    let mut node = Node { applier: applier(create(file.clone())) };
+    let in_file = |node: &Node| {
+        let version = node.applier.storage().version().expect("works");
+        (version.rows(Table::Key).expect("works").len(), version.meta().expect("works").applied.index)
+    };
+    // Of a small limit on rows all is seen, whether it is in the file or not.
+    for at in 1..=200_usize {
+        let request = pb::InternalRaftRequest { put: Some(put("a", &at.to_string())), ..Default::default() };
+        let entry = Committed { position: node.next_position(), payload: normal(at as u64, request) };
+        node.applier.apply_few(vec![entry], &|_| true).expect("applies");
+        let view = node.applier.published().views.load();
+        assert_eq!(view.get_at(b"a", 0).expect("works").expect("there").value, at.to_string());
+        assert_eq!(view.history(1, i64::MAX, usize::MAX).expect("works").len(), at);
+        let (rows, applied) = in_file(&node);
+        assert_eq!(rows, applied as usize, "the rows of the file are those of its entry");
+        assert!((1..=64).contains(&(at - rows)) || rows == at, "{} puts are not in the file", at - rows);
+    }
+    assert!(in_file(&node).0 < 200);
+    let hash = node.applier.published().views.load().hash_kv(0).expect("works");
+    let snapshot = node.applier.snapshot().expect("works");
+    assert_eq!((in_file(&node), snapshot.applied.index), ((200, 200), 200));
+    assert_eq!(node.applier.published().views.load().hash_kv(0).expect("works"), hash);
+
+    // A delete takes what waits along.
+    node.put(put("b", "")).expect("applies");
+    let request = pb::InternalRaftRequest { put: Some(put("a", "last")), ..Default::default() };
+    let entry = Committed { position: node.next_position(), payload: normal(1, request) };
+    node.applier.apply_few(vec![entry], &|_| true).expect("applies");
+    assert_eq!(in_file(&node), (201, 201));
+    node.delete(pb::DeleteRangeRequest { key: bytes("b"), ..Default::default() }).expect("applies");
+    assert_eq!(in_file(&node), (203, 203));
+    node.applier.commit(Durability::Durable).expect("memory does not fail");
+    assert_eq!(applier(reopen(file.crashed())).applied(), node.applier.applied());
 }
 
 #[test]

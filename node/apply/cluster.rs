@@ -72,18 +72,18 @@ pub(super) fn set_attributes(scope: &mut Scope<'_, '_>, request: pb::ClusterMemb
 /// moves after it.
 pub(super) fn set_version(scope: &mut Scope<'_, '_>, request: &pb::ClusterVersionSetRequest) -> Applied {
     let version = ClusterVersion::parse(&request.ver).map_err(|_| ApplyError::ClusterVersion)?;
-    let text = version.to_string();
     let batch = scope.batch.storage();
-    batch.put(Table::Cluster, ClusterVersion::KEY, text.as_bytes());
-    if version >= ClusterVersion::V3_6 {
-        batch.set_storage_version(&text);
-    }
+    batch.put(Table::Cluster, ClusterVersion::KEY, version.to_string().as_bytes());
+    batch.set_storage_version(version.storage_row().as_deref());
     scope.cluster.version = Some(version);
     Ok(Reply::Done)
 }
 
 pub(super) fn set_downgrade(scope: &mut Scope<'_, '_>, request: pb::DowngradeInfoSetRequest) -> Applied {
     let target_version = if request.enabled { request.ver } else { String::new() };
+    if request.enabled {
+        ClusterVersion::parse_release(&target_version).map_err(|_| ApplyError::ClusterVersion)?;
+    }
     let downgrade = Downgrade { target_version, enabled: request.enabled };
     scope.batch.storage().put(Table::Cluster, Downgrade::KEY, &downgrade.to_row());
     scope.cluster.downgrade = downgrade;

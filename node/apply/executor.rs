@@ -7,7 +7,7 @@
 use super::metrics::Metrics;
 use super::moving::{self, Move, StateFile};
 use super::pace::Pace;
-use super::worker::{Job, Settings, Shown, Start, WhenDurable};
+use super::worker::{Job, Settings, Shown, Start, WhenDurable, is_small};
 use super::{Applier, Committed, Fatal, Outcome, Waiters};
 use crate::clock::{Clock, Ticks};
 use crate::defect::{self, Defect};
@@ -171,6 +171,7 @@ impl Executor {
                 let (storage, compact_revision) = (self.applier.storage().clone(), self.applier.compact_revision());
                 answer(reply, StateFile { storage, compact_revision });
             }
+            Job::Pin { reply } => answer(reply, self.applier.snapshot()?),
             Job::MoveTo { copy, rename, reply } => {
                 let (durable, log) = (&self.shown.durable, &self.log_synced);
                 let bounds = (durable.load(Ordering::Acquire), log.load(Ordering::Acquire));
@@ -205,11 +206,15 @@ impl Executor {
         }
         self.undurable.add(batch.len() as u64, len_bytes(&batch), self.clock.now());
         let is_durable = may_sync && self.wants_durable() && self.log_has(last_index);
-        let durability = if is_durable { Durability::Durable } else { Durability::Volatile };
 
         let start = Instant::now();
         let (applier, waiters) = (&mut self.applier, &self.waiters);
-        let mut outcome = applier.apply_batch(batch, &|request_id| waiters.is_waiting(request_id), durability)?;
+        let is_waited_for = |request_id| waiters.is_waiting(request_id);
+        let mut outcome = match is_durable {
+            true => applier.apply_batch(batch, &is_waited_for, Durability::Durable)?,
+            false if is_small(&batch) => applier.apply_few(batch, &is_waited_for)?,
+            false => applier.apply_batch(batch, &is_waited_for, Durability::Volatile)?,
+        };
         let took = start.elapsed();
         self.metrics.observe(&std::mem::take(&mut outcome.commands), took);
         self.metrics.count_slow(outcome.slow);
@@ -257,7 +262,7 @@ impl Executor {
 
     fn commit_durably(&mut self) -> Result<(), Fatal> {
         if self.undurable.entries > 0 {
-            self.applier.commit_durably()?;
+            self.applier.commit(Durability::Durable)?;
         }
         self.now_durable(self.applier.applied())
     }

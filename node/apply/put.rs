@@ -3,9 +3,11 @@
 use super::read::header;
 use super::scope::{Applied, Failure, Scope};
 use super::{ApplyError, Reply};
+use crate::defect::{self, Defect};
 use crate::lease::{LeaseError, Lessor};
 use crate::mvcc::Txn;
 use crate::types::LeaseId;
+use bytes::Bytes;
 use keelstone_proto::etcdserverpb::{PutRequest, PutResponse};
 
 pub(super) fn apply(scope: &mut Scope<'_, '_>, request: PutRequest) -> Applied {
@@ -42,6 +44,7 @@ pub(super) fn run(txn: &mut Txn<'_>, request: PutRequest, wants_reply: bool) -> 
     let kept = previous.as_ref().filter(|_| keeps);
     let value = if request.ignore_value { kept.map(|kv| kv.value.clone()).unwrap_or_default() } else { request.value };
     let lease = if request.ignore_lease { kept.map_or(0, |kv| kv.lease) } else { request.lease };
-    txn.put(request.key, value, LeaseId(lease));
+    let is_lost = !wants_reply && defect::on(Defect::ValueOnlyWhereAsked);
+    txn.put(request.key, if is_lost { Bytes::new() } else { value }, LeaseId(lease));
     Ok(PutResponse { header: header(txn), prev_kv: previous.filter(|_| request.prev_kv) })
 }

@@ -31,6 +31,15 @@ impl SmallTables {
     }
 }
 
+/// The members as the state has them.
+///
+/// # Errors
+/// A row cannot be read.
+pub fn stored_members(storage: &Storage) -> Result<MemberTable, Fatal> {
+    let version = storage.version()?;
+    Ok(cluster::load(|table| version.rows(table))?.members)
+}
+
 /// Reads every row as [`super::Applier::open`] does, keeps none, and answers what the state says of itself. Asked of what a
 /// peer sent, before it takes the place of the state that is there.
 ///

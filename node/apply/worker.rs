@@ -49,10 +49,10 @@ impl Default for Settings {
 }
 
 /// Up to so many puts of together so many bytes are applied by the caller, if the thread waits: to wake it, and to be
-/// woken by it, costs as much as applying them.
+/// woken by it, costs more than applying them. Nor has each such batch a commit of its own.
 const SMALL_BATCH: (usize, u64) = (4, 16 * 1024);
 
-fn is_small(batch: &[Committed]) -> bool {
+pub(super) fn is_small(batch: &[Committed]) -> bool {
     let (max_entries, max_bytes) = SMALL_BATCH;
     batch.len() <= max_entries && batch.iter().all(|entry| entry.payload.is_put()) && len_bytes(batch) <= max_bytes
 }
@@ -68,6 +68,7 @@ pub(super) type Queued = (Job, OwnedSemaphorePermit);
 pub(super) enum Job {
     Apply { batch: Vec<Committed>, reply: oneshot::Sender<Outcome> },
     Install { storage: Storage, reply: oneshot::Sender<LogPosition> },
+    Pin { reply: oneshot::Sender<StateSnapshot> },
     StateFile { reply: oneshot::Sender<StateFile> },
     MoveTo { copy: Box<Copy>, rename: Rename, reply: oneshot::Sender<Move> },
     Moved { synced: Result<(), StorageError>, reply: oneshot::Sender<()> },
@@ -176,6 +177,11 @@ impl Worker {
     /// Makes the state durable and says up to which entry.
     pub async fn commit_durably(&self) -> Result<LogPosition, Stopped> {
         self.call(|reply| Job::WhenDurable(WhenDurable::Answer(reply))).await
+    }
+
+    /// The state as it is.
+    pub async fn pin(&self) -> Result<StateSnapshot, Stopped> {
+        self.call(|reply| Job::Pin { reply }).await
     }
 
     /// The state as it is after a durable commit.

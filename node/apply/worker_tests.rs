@@ -4,6 +4,7 @@ use super::testing::*;
 use super::worker::{Settings, Start, Stopped, Worker};
 use super::{Committed, Fatal, Metrics, Payload, Reply, Waiters};
 use crate::clock::SystemClock;
+use crate::storage::Table;
 use crate::storage::memory::MemoryFile;
 use crate::threads::{AtOnce, Threads};
 use crate::types::LogPosition;
@@ -200,6 +201,17 @@ async fn what_the_caller_cannot_apply_stops_the_thread() {
 }
 
 #[tokio::test]
+async fn what_is_pinned_has_every_row() {
+    let node = Running::start(Settings::default());
+    node.worker.apply(entries(1..=3)).await.expect("runs");
+    for index in 4..=9 {
+        node.worker.apply(entries(index..=index)).await.expect("runs");
+        let state = node.worker.pin().await.expect("runs");
+        assert_eq!((state.applied.index, state.version.rows(Table::Key).expect("reads").len() as u64), (index, index));
+    }
+}
+
+#[tokio::test]
 async fn a_snapshot_is_durable_and_pinned() {
     let node = Running::start(Settings::default());
     node.sync_log(100);
@@ -207,7 +219,7 @@ async fn a_snapshot_is_durable_and_pinned() {
     let snapshot = node.worker.snapshot().await.expect("runs");
     assert_eq!((snapshot.applied.index, node.after_crash()), (3, 3));
     node.worker.apply(entries(4..=9)).await.expect("runs");
-    assert_eq!(snapshot.view.version().meta().expect("reads").applied.index, 3);
+    assert_eq!(snapshot.version.meta().expect("reads").applied.index, 3);
 }
 
 #[tokio::test]

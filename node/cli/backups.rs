@@ -132,7 +132,7 @@ impl Place {
         let chain = self.catalogue.chain_to(revision)?;
         self.restored(&chain, revision, path, |state| {
             save(state, path)?;
-            Ok(state.at()?.revision)
+            Ok(state.state.at.revision)
         })
     }
 }
@@ -164,7 +164,7 @@ fn save(state: &archive::Replayed, path: &Path) -> anyhow::Result<()> {
 }
 
 fn write(state: &archive::Replayed, file: &dyn File) -> anyhow::Result<()> {
-    let mut save = Save::plan(state.view.version())?;
+    let mut save = Save::plan(&state.state.version)?;
     let (mut at, mut buffer) = (0, Vec::with_capacity(BLOB_BYTES * 8));
     while !save.is_finished() {
         for blob in save.next_blobs()? {

@@ -8,6 +8,7 @@ mod ids;
 mod json;
 mod member;
 mod metrics;
+pub mod negotiate;
 mod table;
 mod urls;
 mod version;

@@ -30,6 +30,8 @@ pub struct Bootstrap {
     /// Part of what member and cluster ids are made of.
     pub token: String,
     pub state: ClusterState,
+    /// Go on alone with the data that is there, without the other members.
+    pub force_new_cluster: bool,
 }
 
 /// Peer URLs by member name.
@@ -154,8 +156,12 @@ mod tests {
     use super::*;
 
     fn members(cluster: &str, advertised: &str) -> Result<PeerUrls, String> {
-        let bootstrap =
-            Bootstrap { initial_cluster: cluster.to_owned(), token: "t".to_owned(), state: ClusterState::New };
+        let bootstrap = Bootstrap {
+            initial_cluster: cluster.to_owned(),
+            token: "t".to_owned(),
+            state: ClusterState::New,
+            force_new_cluster: false,
+        };
         let resolve = |url: &Url| match url.host() {
             "a.example" => Ok(url.with_host("10.0.0.1", url.port())),
             "nowhere" => Err("failed to resolve".to_owned()),

@@ -4,7 +4,8 @@
 use super::bootstrap::{Bootstrap, ClusterState, PeerUrls, print_members};
 use super::notice::Notice;
 use super::settings::{
-    Compaction, GrpcKeepalive, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage, Urls, Watch,
+    Compaction, Corruption, GrpcKeepalive, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage, Urls,
+    Watch,
 };
 use super::table::{FLAGS, Flag, State};
 use super::url::{ListenUrl, ListenUrlError, Url};
@@ -43,6 +44,7 @@ pub fn build(
                 "existing" => ClusterState::Existing,
                 _ => ClusterState::New,
             },
+            force_new_cluster: values.bool("force-new-cluster"),
         },
         urls,
         raft: raft(values, notices),
@@ -56,6 +58,12 @@ pub fn build(
             },
             sleep_interval: values.duration("compaction-sleep-interval").or_zero(),
             automatic: super::check::auto_compaction(values).expect("checked before"),
+        },
+        downgrade_check: values.duration("downgrade-check-time").or_zero(),
+        corruption: Corruption {
+            check_interval: Some(values.duration("corrupt-check-time").or_zero())
+                .filter(|interval| !interval.is_zero()),
+            compact_hash_interval: values.duration("compact-hash-check-time").or_zero(),
         },
         watch: Watch { progress_notify_interval: progress_interval(values, notices) },
         log,
@@ -211,6 +219,10 @@ fn storage(values: &Values) -> Storage {
         },
         auto_disarm: values.bool("auto-disarm-nospace"),
         max_wals: values.uint("max-wals"),
+        defragment_above_bytes: match values.uint("bootstrap-defrag-threshold-megabytes") {
+            0 => None,
+            megabytes => Some(megabytes.saturating_mul(1 << 20)),
+        },
     }
 }
 

@@ -10,7 +10,8 @@ use super::values::Values;
 use super::{AutoCompaction, Gate, log};
 use std::time::Duration;
 
-/// Why settings are refused; all but those of our own flags and [`SettingsError::NotBuilt`] are etcd's texts.
+/// Why settings are refused; all but [`SettingsError::NotBuilt`], [`SettingsError::CorruptCheckTime`] and those of our own flags
+/// are etcd's texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     #[error(transparent)]
@@ -57,6 +58,9 @@ pub enum SettingsError {
     CheckpointPersistAlone,
     #[error("--compact-hash-check-time must be >0 (set to {0})")]
     CompactHashCheckTime(String),
+    /// etcd starts, and then ends by a panic.
+    #[error("--corrupt-check-time must be >=0 (set to {0})")]
+    CorruptCheckTime(String),
     #[error("unexpected TLS version {0:?} (must be one of: TLS1.2, TLS1.3)")]
     TlsVersion(String),
     #[error("min version ({min}) is greater than max version ({max})")]
@@ -103,6 +107,10 @@ pub fn check(values: &Values, source: Source, notices: &mut Vec<Notice>) -> Resu
     let hash_check = values.duration("compact-hash-check-time");
     if hash_check.0 <= 0 {
         return Err(SettingsError::CompactHashCheckTime(hash_check.to_string()));
+    }
+    let check = values.duration("corrupt-check-time");
+    if check.0 < 0 {
+        return Err(SettingsError::CorruptCheckTime(check.to_string()));
     }
     if values.text("name") == "default" {
         notices.push(Notice::DefaultName { name: values.text("name").to_owned() });
@@ -313,6 +321,7 @@ mod tests {
             (&["--auto-compaction-mode=foo"], "unknown auto-compaction-mode \"foo\""),
             (&["--auto-compaction-mode="], "undefined auto-compaction-mode"),
             (&["--compact-hash-check-time=0"], "--compact-hash-check-time must be >0 (set to 0s)"),
+            (&["--corrupt-check-time=-1s"], "--corrupt-check-time must be >=0 (set to -1s)"),
             (&["--tls-min-version=foo"], "unexpected TLS version \"foo\" (must be one of: TLS1.2, TLS1.3)"),
             (
                 &["--feature-gates=LeaseCheckpointPersist=true"],
@@ -380,16 +389,11 @@ mod tests {
             assert_eq!(check_built(&values), Ok(()), "{}", flag.name);
         }
         assert_eq!(
-            checked(&["--feature-gates=InitialCorruptCheck=true"]).unwrap_err(),
-            "--feature-gates InitialCorruptCheck is not built yet in Keelstone: it belongs to corruption checks. \
+            checked(&["--feature-gates=PriorityRequest=true"]).unwrap_err(),
+            "--feature-gates PriorityRequest is not built yet in Keelstone: it belongs to request priorities. \
              Leave it at its default"
         );
         assert!(checked(&["--grpc-keepalive-min-time=0"]).is_ok());
-        assert_eq!(
-            checked(&["--force-new-cluster"]).unwrap_err(),
-            "--force-new-cluster is not built yet in Keelstone: it belongs to recovery into a new cluster. \
-             Leave it at its default (false)"
-        );
-        assert!(checked(&["--feature-gates=FastLeaseKeepAlive=false,InitialCorruptCheck=false"]).is_ok());
+        assert!(checked(&["--feature-gates=FastLeaseKeepAlive=false,PriorityRequest=false"]).is_ok());
     }
 }

@@ -20,7 +20,10 @@ pub struct Settings {
     pub limits: Limits,
     pub keepalive: GrpcKeepalive,
     pub compaction: Compaction,
+    pub corruption: Corruption,
     pub watch: Watch,
+    /// Between looks whether a downgrade is done; zero: never.
+    pub downgrade_check: Duration,
     pub log: Log,
     pub observe: Observe,
     /// None: there is no place for backups.
@@ -107,6 +110,8 @@ pub struct Storage {
     pub auto_disarm: bool,
     /// Log segments to keep at least; zero keeps all (etcd's word: "0 is unlimited").
     pub max_wals: u64,
+    /// Defragment at start if that frees so much. None: never.
+    pub defragment_above_bytes: Option<u64>,
 }
 
 /// Bounds of requests.
@@ -146,6 +151,15 @@ pub struct Compaction {
     pub sleep_interval: Duration,
     /// What the leader compacts by itself, if anything.
     pub automatic: Option<AutoCompaction>,
+}
+
+/// When members' data are compared. Two of the checks have gates: InitialCorruptCheck and CompactHashCheck.
+#[derive(Clone, Debug)]
+pub struct Corruption {
+    /// Between two comparisons of all data; none: never.
+    pub check_interval: Option<Duration>,
+    /// Between two comparisons of what compactions left behind; above zero.
+    pub compact_hash_interval: Duration,
 }
 
 /// How much history compaction by itself keeps.

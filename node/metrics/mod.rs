@@ -4,6 +4,7 @@
 //! Invariants: names, types and labels are etcd's where etcd has the metric, else they begin with `keelstone_`
 //! (`names.txt` is the list, and a test holds it); a scrape takes no lock that a write needs.
 
+pub mod corruption;
 pub mod exposition;
 pub mod family;
 pub mod grpc;

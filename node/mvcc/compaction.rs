@@ -180,6 +180,12 @@ impl WriteBatch<'_> {
     fn report(&self, running: &Running) {
         let hash = running.hasher.as_ref().map(KvHasher::finish);
         if let Some(hash) = hash {
+            tracing::info!(
+                hash = hash.hash,
+                revision = hash.hash_revision,
+                "compact-revision" = hash.compact_revision,
+                "storing new hash"
+            );
             self.store.last.shared.hashes.keep(hash);
         }
         let took = running.start.elapsed();
@@ -210,7 +216,10 @@ impl Running {
         let Waiting { target, previous, hashes } = *waiting;
         let hasher = hashes.then(|| {
             let keeps_any = index.keeps_any_at(target, |change| !change.is_dead_at(target));
-            KvHasher::new(previous, target, keeps_any)
+            let mut hasher = KvHasher::new(previous, target, keeps_any);
+            // A member that has not applied this compaction yet would not count a tombstone as something that is kept.
+            hasher.is_comparable = !keeps_any || index.keeps_any_at(target, |change| !change.tombstone);
+            hasher
         });
         Self { target, hasher, phase: Phase::Rows { after: None }, removed_rows: 0, start }
     }

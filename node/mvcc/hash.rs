@@ -5,11 +5,12 @@ use super::key_index::KeyIndex;
 use super::query::ReadError;
 use super::record::Record;
 use super::revision::{RowKey, end_of};
+use super::store::{FINISHED_KEY, compact_mark};
 use super::view::{View, parse_row_key};
 use crate::storage::{StorageError, Table, is_own_row};
 use std::ops::{Bound, ControlFlow};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Hashes of compactions kept, as in etcd.
 const MAX_KEPT: usize = 10;
@@ -22,6 +23,9 @@ pub struct KvHash {
     /// The compact revision that the hash was made for: only hashes with the same one can be compared.
     pub compact_revision: i64,
     pub hash_revision: i64,
+    /// False if a member that holds the same may have another hash for the same two revisions: where no key is left to
+    /// be kept, etcd counts rows that a compaction is about to remove, and a compaction counts its own tombstone as kept.
+    pub is_comparable: bool,
 }
 
 /// The newest hashes that compactions made on their way.
@@ -64,12 +68,14 @@ pub(super) struct KvHasher {
     hash_revision: i64,
     /// etcd skips nothing if its set of rows to keep is empty.
     keeps_any: bool,
+    /// See [`KvHash`].
+    pub(super) is_comparable: bool,
 }
 
 impl KvHasher {
     pub(super) fn new(compact_revision: i64, hash_revision: i64, keeps_any: bool) -> Self {
         let crc = crc32c::crc32c(Table::Key.name().as_bytes());
-        Self { crc, compact_revision, hash_revision, keeps_any }
+        Self { crc, compact_revision, hash_revision, keeps_any, is_comparable: true }
     }
 
     /// True if only rows that are kept count from here down.
@@ -90,7 +96,32 @@ impl KvHasher {
     }
 
     pub(super) fn finish(&self) -> KvHash {
-        KvHash { hash: self.crc, compact_revision: self.compact_revision, hash_revision: self.hash_revision }
+        let Self { crc, compact_revision, hash_revision, is_comparable, .. } = *self;
+        KvHash { hash: crc, compact_revision, hash_revision, is_comparable }
+    }
+}
+
+/// A hash in the making, for whoever must not keep others waiting. It pins its view.
+#[derive(Debug)]
+pub struct Hashing {
+    view: Arc<View>,
+    hasher: KvHasher,
+    /// Rows behind this one are still to come.
+    after: Option<Vec<u8>>,
+    took: Duration,
+}
+
+impl Hashing {
+    /// Goes on for about so many bytes of rows, and gives the hash at the end. Not for the runtime's thread.
+    pub fn slice(&mut self, budget_bytes: usize) -> Result<Option<KvHash>, StorageError> {
+        let start = Instant::now();
+        self.after = self.view.hash_rows(&mut self.hasher, self.after.as_deref(), budget_bytes)?;
+        self.took += start.elapsed();
+        if self.after.is_some() {
+            return Ok(None);
+        }
+        self.view.shared.metrics.hash_revision_seconds.observe(self.took.as_secs_f64());
+        Ok(Some(self.hasher.finish()))
     }
 }
 
@@ -102,6 +133,20 @@ impl View {
             return Ok(kept);
         }
         let start = Instant::now();
+        let mut hasher = self.hasher(revision)?;
+        self.hash_rows(&mut hasher, None, usize::MAX)?;
+        self.shared.metrics.hash_revision_seconds.observe(start.elapsed().as_secs_f64());
+        Ok(hasher.finish())
+    }
+
+    /// Begins what [`Self::hash_kv`] does in one go, but that a compaction's hash is not given again: see
+    /// [`Self::compaction_hash`].
+    pub fn hashing(self: &Arc<Self>, revision: i64) -> Result<Hashing, ReadError> {
+        let hasher = self.hasher(revision)?;
+        Ok(Hashing { view: Arc::clone(self), hasher, after: None, took: Duration::ZERO })
+    }
+
+    fn hasher(&self, revision: i64) -> Result<KvHasher, ReadError> {
         let hash_revision = match revision {
             0 => self.revision,
             compacted if compacted > 0 && compacted < self.compacted => {
@@ -112,16 +157,40 @@ impl View {
         };
         let keeps_any = self.index.keeps_any_at(hash_revision, |change| !change.tombstone);
         let mut hasher = KvHasher::new(self.compacted, hash_revision, keeps_any);
+        let is_settled = || Ok::<_, StorageError>(compact_mark(&self.version, FINISHED_KEY)? >= Some(self.compacted));
+        hasher.is_comparable = keeps_any || self.compacted < 0 || is_settled()?;
+        Ok(hasher)
+    }
+
+    /// Shows the hasher rows from behind `after` on, for about so many bytes. Returns where to go on, if not at the end.
+    fn hash_rows(
+        &self,
+        hasher: &mut KvHasher,
+        after: Option<&[u8]>,
+        budget_bytes: usize,
+    ) -> Result<Option<Vec<u8>>, StorageError> {
+        let hash_revision = hasher.hash_revision;
         let end = end_of(hash_revision);
-        self.version.scan(Table::Key, (Bound::Unbounded, Bound::Excluded(&end[..])), |row_key, row| {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut bytes, mut last) = (0_usize, None);
+        self.scan(Table::Key, (from, Bound::Excluded(&end[..])), |row_key, row| {
             let key = parse_row_key(row_key)?;
             let kept =
                 hasher.asks_for(&key) && is_newest(&self.index, &key, row, hash_revision)? && !key.is_tombstone();
             hasher.write(&key, row, kept);
-            Ok::<_, StorageError>(ControlFlow::Continue(()))
+            bytes = bytes.saturating_add(row_key.len() + row.len());
+            if bytes < budget_bytes {
+                return Ok::<_, StorageError>(ControlFlow::Continue(()));
+            }
+            last = Some(row_key.to_vec());
+            Ok(ControlFlow::Break(()))
         })?;
-        self.shared.metrics.hash_revision_seconds.observe(start.elapsed().as_secs_f64());
-        Ok(hasher.finish())
+        Ok(last)
+    }
+
+    /// The hash that a compaction at `revision` made, if it is one of the last.
+    pub fn compaction_hash(&self, revision: i64) -> Option<KvHash> {
+        self.shared.hashes.of(revision)
     }
 
     /// The hashes of the last compactions, oldest first.
@@ -136,7 +205,7 @@ impl View {
         let mut crc = 0;
         for table in Table::ALL {
             crc = crc32c::crc32c_append(crc, table.name().as_bytes());
-            self.version.scan::<StorageError>(table, (Bound::Unbounded, Bound::Unbounded), |key, value| {
+            self.scan::<StorageError>(table, (Bound::Unbounded, Bound::Unbounded), |key, value| {
                 let ignored = (table == Table::Meta && IGNORED.contains(&key)) || is_own_row(table, key);
                 if !ignored {
                     crc = crc32c::crc32c_append(crc, key);

@@ -5,7 +5,7 @@
 //! everybody else reads without a lock (DESIGN D5).
 //!
 //! Invariants: revisions have no gaps and never go back; a view's index names only rows that its storage
-//! version holds; rows and hashes are etcd's to the byte. Refuses to know leases (a number in the row),
+//! version holds, or the few that wait for the next commit; rows and hashes are etcd's to the byte. Refuses to know leases (a number in the row),
 //! permissions, requests and watchers.
 
 mod compaction;
@@ -17,6 +17,7 @@ mod load;
 mod metrics;
 mod query;
 mod read;
+mod recent;
 mod record;
 mod retained;
 mod revision;
@@ -30,12 +31,12 @@ mod tests;
 
 pub use compaction::{CompactError, Progress};
 pub use event::{Event, EventKind, RevisionEvents};
-pub use hash::KvHash;
+pub use hash::{Hashing, KvHash};
 pub use history::Change;
 pub use key_index::KeyIndex;
 pub use metrics::Metrics;
 pub use query::{Content, RangeQuery, RangeResult, RangeRows, ReadError, SortOrder, SortTarget};
 pub use revision::{Revision, RowKey};
-pub use store::{Opened, Store, check_rows};
+pub use store::{Opened, Store, check_rows, revisions};
 pub use view::{View, Views};
 pub use write::{KeyRevisions, Txn, WriteBatch};

@@ -35,8 +35,16 @@ impl PendingRows {
         self.keys.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        (0..self.keys.len()).map(|at| (self.keys[at].0.as_bytes(), self.row(at)))
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(super) fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&RowKey, &[u8])> {
+        (0..self.keys.len()).map(|at| (&self.keys[at].0, self.row(at)))
     }
 
     pub(super) fn clear(&mut self) {

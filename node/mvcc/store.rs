@@ -5,6 +5,7 @@ use super::hash::CompactionHashes;
 use super::key_index::KeyIndex;
 use super::load::{self, Loaded, load};
 use super::metrics::Metrics;
+use super::recent::Recent;
 use super::retained::Retained;
 use super::revision::RowKey;
 use super::rows::PendingRows;
@@ -58,7 +59,8 @@ impl Store {
         Self::load(storage, metrics, Some(views))
     }
 
-    /// Goes on in another file that holds the same state, between two batches. Index and compactions stay.
+    /// Goes on in another file that holds the same state, between two batches. Index, compactions and what was put off
+    /// stay.
     pub fn move_to(&mut self, storage: Storage) -> Result<(), StorageError> {
         self.last = Arc::new(View { version: storage.version()?, ..View::clone(&self.last) });
         self.storage = storage;
@@ -81,7 +83,8 @@ impl Store {
         metrics.current_revision.set(revision as f64);
         metrics.compact_revision.set(compacted as f64);
         let shared = Shared { retained: Retained::default(), hashes: CompactionHashes::default(), metrics };
-        let view = View { index: index.clone(), revision, compacted, version, shared: Arc::new(shared) };
+        let (index_of_view, recent, shared) = (index.clone(), Recent::default(), Arc::new(shared));
+        let view = View { index: index_of_view, revision, compacted, version, recent, shared };
         let last = Arc::new(view);
         let views = match views {
             Some(views) => {
@@ -124,6 +127,30 @@ impl Store {
         WriteBatch::new(self)
     }
 
+    /// True if there are rows that the next commit has to bring along.
+    pub fn has_put_off(&self) -> bool {
+        !self.last.recent.is_empty()
+    }
+
+    /// Shows the state to readers: what the version holds, with the recent rows.
+    pub(super) fn publish(&mut self, version: Version, recent: Recent) -> Arc<View> {
+        let view = Arc::new(View {
+            index: self.index.clone(),
+            revision: self.revision,
+            compacted: self.compacted,
+            version,
+            recent,
+            shared: self.last.shared.clone(),
+        });
+        let metrics = self.metrics();
+        metrics.keys.set(view.index.live() as f64);
+        metrics.current_revision.set(view.revision as f64);
+        metrics.compact_revision.set(view.compacted as f64);
+        self.last = view.clone();
+        self.views.publish(view.clone());
+        view
+    }
+
     pub(super) fn metrics(&self) -> &Metrics {
         &self.last.shared.metrics
     }
@@ -139,7 +166,22 @@ pub fn check_rows(version: &Version) -> Result<(), StorageError> {
     load::check(version)
 }
 
-fn compact_mark(version: &Version, key: &[u8]) -> Result<Option<i64>, StorageError> {
+/// The newest revision of a state, and the lowest one that can be read (-1 if nothing was compacted), as [`Store::open`] finds
+/// them.
+///
+/// # Errors
+/// They cannot be read.
+pub fn revisions(version: &Version) -> Result<(i64, i64), StorageError> {
+    let (scheduled, finished) = (compact_mark(version, SCHEDULED_KEY)?, compact_mark(version, FINISHED_KEY)?);
+    let compacted = scheduled.max(finished).unwrap_or(-1);
+    let last = version.last_key_row()?.map_or(Ok(0), |row| match RowKey::parse(&row) {
+        Some(key) => Ok(key.revision().main),
+        None => Err(StorageError::Malformed { table: Table::Key, row }),
+    })?;
+    Ok((last.max(compacted).max(1), compacted))
+}
+
+pub(super) fn compact_mark(version: &Version, key: &[u8]) -> Result<Option<i64>, StorageError> {
     let Some(mark) = version.get(Table::Meta, key)? else { return Ok(None) };
     match RowKey::parse(&mark) {
         Some(revision) => Ok(Some(revision.revision().main)),

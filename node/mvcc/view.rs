@@ -7,6 +7,7 @@ use super::key_index::KeyIndex;
 use super::metrics::Metrics;
 use super::query::{RangeQuery, RangeResult, RangeRows, ReadError};
 use super::read::{RowCopies, Source, decode};
+use super::recent::Recent;
 use super::record::Record;
 use super::retained::{Retained, WORTH_KEYS};
 use super::revision::{RowKey, end_of, start_of};
@@ -27,13 +28,14 @@ pub struct Views {
     newest: Arc<ArcSwap<View>>,
 }
 
-/// The store after one batch. Its parts belong together: the index names only rows of the version.
+/// The store after one batch. Its parts belong together: the index names only rows of the version, or recent ones.
 #[derive(Clone, Debug)]
 pub struct View {
     pub(super) index: KeyIndex,
     pub(super) revision: i64,
     pub(super) compacted: i64,
     pub(super) version: Version,
+    pub(super) recent: Recent,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -83,9 +85,27 @@ impl View {
         self.compacted
     }
 
-    /// All tables at this state.
-    pub fn version(&self) -> &Version {
-        &self.version
+    /// Shows the rows of a table within `bounds`, in order, until `visit` breaks or fails. What `meta` says of the applied
+    /// entry may be that of an earlier view.
+    pub fn scan<E: From<StorageError>>(
+        &self,
+        table: Table,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let mut flow = ControlFlow::Continue(());
+        self.version.scan(table, bounds, |key, row| {
+            flow = visit(key, row)?;
+            Ok::<_, E>(flow)
+        })?;
+        if table == Table::Key && flow.is_continue() {
+            for (key, row) in self.recent.within(bounds) {
+                if visit(key.as_bytes(), row)?.is_break() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Keys that exist.
@@ -134,7 +154,7 @@ impl View {
     pub fn get_at(&self, key: &[u8], revision: i64) -> Result<Option<KeyValue>, ReadError> {
         let at = self.source().resolve(revision)?;
         let Some(change) = self.index.get_at(key, at) else { return Ok(None) };
-        let row = fetch(&self.version, &change, &mut RowCopies::default())?;
+        let row = self.fetch(&change, &mut RowCopies::default())?;
         Ok(Some(decode(&row)?))
     }
 
@@ -149,7 +169,7 @@ impl View {
         let (mut rows, mut bytes, mut copies) = (0, 0, RowCopies::default());
         let interval = (start_of(from), end_of(to.min(self.revision)));
         let bounds = (Bound::Included(&interval.0[..]), Bound::Excluded(&interval.1[..]));
-        self.version.scan(Table::Key, bounds, |row_key, row| {
+        self.scan(Table::Key, bounds, |row_key, row| {
             let key = parse_row_key(row_key)?;
             let main = key.revision().main;
             let begins = revisions.last().is_none_or(|last| last.revision != main);
@@ -173,16 +193,19 @@ impl View {
             index: &self.index,
             current: self.revision,
             compacted: self.compacted,
-            fetch: |change: &Change, copies: &mut RowCopies| fetch(&self.version, change, copies),
+            fetch: |change: &Change, copies: &mut RowCopies| self.fetch(change, copies),
         }
     }
-}
 
-/// The row of a change that the index names. That it is missing is corruption.
-pub(super) fn fetch(version: &Version, change: &Change, copies: &mut RowCopies) -> Result<Bytes, StorageError> {
-    let key = RowKey::new(change.revision(), change.tombstone);
-    let row = version.get_with(Table::Key, key.as_bytes(), |row| copies.copy(row))?;
-    row.ok_or_else(|| StorageError::Missing { table: Table::Key, row: key.as_bytes().to_vec() })
+    /// The row of a change that the index names. That it is missing is corruption.
+    pub(super) fn fetch(&self, change: &Change, copies: &mut RowCopies) -> Result<Bytes, StorageError> {
+        if let Some(row) = self.recent.get(change.revision()) {
+            return Ok(row.clone());
+        }
+        let key = RowKey::new(change.revision(), change.tombstone);
+        let row = self.version.get_with(Table::Key, key.as_bytes(), |row| copies.copy(row))?;
+        row.ok_or_else(|| StorageError::Missing { table: Table::Key, row: key.as_bytes().to_vec() })
+    }
 }
 
 pub(super) fn parse_row_key(row_key: &[u8]) -> Result<RowKey, StorageError> {

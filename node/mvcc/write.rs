@@ -5,9 +5,10 @@ use super::history::Change;
 use super::key_index::KeyIndex;
 use super::query::{RangeQuery, RangeResult, ReadError};
 use super::read::{RowCopies, Source, decode};
+use super::recent::Recent;
 use super::revision::{Revision, RowKey};
 use super::store::Store;
-use super::view::{View, fetch, tombstone};
+use super::view::{View, tombstone};
 use crate::defect::{self, Defect};
 use crate::storage::{Batch, Durability, StorageError, Table};
 use crate::types::{KeyInterval, LeaseId};
@@ -50,28 +51,32 @@ impl<'s> WriteBatch<'s> {
         self.store.compacted
     }
 
-    /// Commits and publishes. Returns what was published.
+    /// Commits and publishes, with what was put off before. Returns what was published.
     pub fn commit(self, durability: Durability) -> Result<Arc<View>, StorageError> {
         let WriteBatch { store, mut batch } = self;
-        if !store.rows.is_empty() {
-            batch.append(Table::Key, store.rows.iter())?;
-            store.rows.clear();
+        if !store.rows.is_empty() || store.has_put_off() {
+            let recent = store.last.recent.iter().map(|(key, row)| (key.as_bytes(), &row[..]));
+            let rows = store.rows.iter().map(|(key, row)| (key.as_bytes(), row));
+            batch.append(Table::Key, recent.chain(rows))?;
         }
         batch.commit(durability)?;
-        let view = Arc::new(View {
-            index: store.index.clone(),
-            revision: store.revision,
-            compacted: store.compacted,
-            version: store.storage.version()?,
-            shared: store.last.shared.clone(),
-        });
-        let metrics = store.metrics();
-        metrics.keys.set(view.index.live() as f64);
-        metrics.current_revision.set(view.revision as f64);
-        metrics.compact_revision.set(view.compacted as f64);
-        store.last = view.clone();
-        store.views.publish(view.clone());
-        Ok(view)
+        store.rows.clear();
+        let version = store.storage.version()?;
+        Ok(store.publish(version, Recent::default()))
+    }
+
+    /// True if the batch has changed nothing but a few keys, so that [`Self::put_off`] may take the place of a commit.
+    pub fn may_be_put_off(&self) -> bool {
+        self.batch.is_empty() && self.store.last.recent.has_room(&self.store.rows)
+    }
+
+    /// Publishes and leaves the rows to the next commit, which must also say up to which entry it goes. Only for a batch that
+    /// [`Self::may_be_put_off`].
+    pub fn put_off(self) -> Arc<View> {
+        let WriteBatch { store, .. } = self;
+        let recent = store.last.recent.with(&store.rows);
+        store.rows.clear();
+        store.publish(store.last.version.clone(), recent)
     }
 }
 
@@ -195,7 +200,7 @@ impl Txn<'_> {
 
     fn fetch(&self, change: &Change, copies: &mut RowCopies) -> Result<Bytes, StorageError> {
         if change.main <= self.committed {
-            return fetch(&self.store.last.version, change, copies);
+            return self.store.last.fetch(change, copies);
         }
         let row = self.store.rows.get(change.revision());
         row.map(|row| copies.copy(row)).ok_or_else(|| {

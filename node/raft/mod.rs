@@ -9,6 +9,7 @@ mod catching_up;
 mod config;
 mod consensus;
 mod defragment;
+mod hash;
 mod leadership;
 mod lease;
 mod log_store;
@@ -26,9 +27,10 @@ mod types;
 #[cfg(test)]
 mod suite_tests;
 
-pub use bootstrap::bootstrap_log;
+pub use bootstrap::{bootstrap_log, lone_member_log};
 pub use consensus::{Consensus, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
 pub use defragment::{DefragmentError, Shrunk, defragment};
+pub use hash::{HashRefused, NoHash, NotHashed, PeerHash};
 pub use lease::LeaseAnswer;
 pub use membership::{ChangeError, ChangeRefused, ChangeRules};
 pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing, WAS_REMOVED, ask_members};

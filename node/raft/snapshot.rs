@@ -49,7 +49,7 @@ impl SnapshotSource {
 
 fn copy(state: &StateSnapshot, files: &StateFiles) -> io::Result<ReceivedState> {
     let Some((file, mut import)) = files.begin_import()? else { return Err(io::ErrorKind::ResourceBusy.into()) };
-    for chunk in state.view.version().export(CHUNK_BYTES) {
+    for chunk in state.version.export(CHUNK_BYTES) {
         let chunk = files.check("read", files.path(), chunk)?;
         files.check("write", file.path(), import.push(&chunk))?;
     }

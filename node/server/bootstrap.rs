@@ -1,13 +1,13 @@
 //! What is on the disk decides how a member starts: new, or again. Nothing is served before this is done.
 
-use super::World;
 use super::backups::DRILL;
+use super::{World, force_new_cluster, offline};
 use crate::cluster::{self, InitialCluster, Member};
 use crate::config::{Settings, Url};
 use crate::disk::{Disk, DiskLock};
 use crate::raft::{self, Identity, bootstrap_log};
-use crate::storage::{self, Storage};
-use crate::types::{ClusterId, MemberId};
+use crate::storage::{self, Stats, Storage};
+use crate::types::{ClusterId, HumanBytes, MemberId};
 use crate::wal::{self, Opened, Wal, WalError};
 use anyhow::{Context, bail};
 use std::net::ToSocketAddrs;
@@ -18,7 +18,7 @@ pub const STATE_FILE: &str = "state.redb";
 /// Instead of the state file's extension while it is made.
 const FRESH: &str = "redb.new";
 /// Held by the one process that uses the directory.
-const LOCK_FILE: &str = "keelstone.lock";
+pub(super) const LOCK_FILE: &str = "keelstone.lock";
 
 /// A data directory, locked and read.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Ground {
     pub state_path: PathBuf,
     /// Last entry of the log as found: nothing is served before it is applied, or cut off by a leader.
     pub last_index: u64,
+    /// There was a log, so that it is not the first start.
+    pub has_run_before: bool,
     /// Dropped last.
     pub lock: Box<dyn DiskLock>,
 }
@@ -53,10 +55,15 @@ pub fn open(
     on_fatal: wal::OnFatal,
 ) -> anyhow::Result<Ground> {
     let World { disk, threads, .. } = tools.world;
-    let (ground, ()) = open_with(settings, tools, joining, |dir, log| {
+    let had_log = wal::exists(disk.as_ref(), &settings.member.wal_dir())?;
+    let (mut ground, ()) = open_with(settings, tools, joining, |dir, log| {
         let (wal, opened) = Wal::open(disk.clone(), dir, log, tools.wal_metrics.clone(), on_fatal, threads)?;
         Ok((wal, opened, ()))
     })?;
+    // As in etcd, a member that begins is no news.
+    if had_log && force_new_cluster::is_due(settings, disk.as_ref())? {
+        force_new_cluster::run(settings, disk.as_ref(), threads, &mut ground)?;
+    }
     Ok(ground)
 }
 
@@ -99,11 +106,15 @@ pub fn open_with<W>(
         open_log(&wal_dir, log).with_context(|| format!("open log in {}", wal_dir.display()))?;
     remove_leftovers(disk, &state_path)?;
     let storage = open_state(tools, &state_path, has_state, &wal)?;
+    let storage = match settings.storage.defragment_above_bytes {
+        Some(threshold) if has_state => defragment_at_start(tools, &state_path, storage, threshold),
+        _ => storage,
+    };
     join(&wal, &storage).with_context(|| format!("{} and {}", state_path.display(), wal_dir.display()))?;
     let identity =
         Identity { cluster: ClusterId(opened.identity.cluster_id), member: MemberId(opened.identity.node_id) };
     let last_index = wal.last().index;
-    Ok((Ground { identity, wal, storage, state_path, last_index, lock }, writing))
+    Ok((Ground { identity, wal, storage, state_path, last_index, has_run_before: has_log, lock }, writing))
 }
 
 /// The log must go on where the state stands. A state that came as a snapshot may be ahead of the log, or stand where
@@ -132,6 +143,41 @@ fn join(wal: &Wal, storage: &Storage) -> anyhow::Result<()> {
     let conf_state = raft::conf_state(meta.membership.as_deref()).context("read membership")?;
     wal.reset_to(applied, conf_state, Box::new(|_| ()));
     Ok(())
+}
+
+/// `--bootstrap-defrag-threshold-megabytes` (etcd `maybeDefragBackend`). Where the disk has no room for a copy the member
+/// starts as it is.
+fn defragment_at_start(tools: &Tools<'_>, path: &Path, storage: Storage, threshold_bytes: u64) -> Storage {
+    let Stats { total_bytes, in_use_bytes } = storage.stats();
+    let freeable = total_bytes.saturating_sub(in_use_bytes);
+    if freeable < threshold_bytes {
+        tracing::info!(
+            "current-db-size-bytes" = total_bytes,
+            "current-db-size" = %HumanBytes(total_bytes),
+            "current-db-size-in-use-bytes" = in_use_bytes,
+            "current-db-size-in-use" = %HumanBytes(in_use_bytes),
+            "bootstrap-defrag-threshold-bytes" = threshold_bytes,
+            "bootstrap-defrag-threshold" = %HumanBytes(threshold_bytes),
+            "Skipping defragmentation"
+        );
+        return storage;
+    }
+    let World { disk, cache_bytes, .. } = tools.world;
+    match offline::defragment(disk.as_ref(), path, storage, *cache_bytes) {
+        Ok(storage) => {
+            tracing::info!(
+                path = %path.display(),
+                "previous-db-size-bytes" = total_bytes,
+                "current-db-size-bytes" = storage.stats().total_bytes,
+                "finished defragmenting directory"
+            );
+            storage
+        }
+        Err((error, storage)) => {
+            tracing::warn!(path = %path.display(), error = format!("{error:#}"), "failed to defragment");
+            storage
+        }
+    }
 }
 
 fn is_there(disk: &dyn Disk, path: &Path) -> anyhow::Result<bool> {

@@ -12,7 +12,7 @@ use crate::api::{StreamEnder, StreamEnds};
 use crate::config::{Gate, Settings};
 use crate::metrics::server::{ServerFacts, ServerReading, register};
 use crate::net::Listen;
-use crate::watch::ProgressPeriod;
+use crate::watch::{Hub, ProgressPeriod};
 use hyper::body::Incoming;
 use keelstone_proto::health::health_check_response::ServingStatus;
 use prometheus::Registry;
@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 pub struct Clients {
     node: Arc<api::Node>,
     watch: WatchService,
+    hub: Arc<Hub>,
     metrics: api::Metrics,
     registry: Registry,
     connections: ConnectionSettings,
@@ -82,6 +83,7 @@ impl Clients {
         Ok(Self {
             node: shared,
             watch,
+            hub: Arc::clone(&node.hub),
             metrics: registers.api.clone(),
             registry: registers.registry.clone(),
             connections: ConnectionSettings {
@@ -150,7 +152,7 @@ impl Clients {
     fn edge(&self, calls: bool, pages: Option<PageSet>) -> Edge<Incoming> {
         let calls = calls.then(|| {
             let health = HealthService::new(self.health.subscribe());
-            let services = Services::new(&self.node, self.watch.clone(), health);
+            let services = Services::new(&self.node, self.watch.clone(), Arc::clone(&self.hub), health);
             services.door(Arc::clone(&self.node), self.ends.clone())
         });
         let pages =

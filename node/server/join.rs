@@ -4,6 +4,7 @@
 use super::World;
 use super::bootstrap::{self, resolve};
 use crate::cluster::ClusterVersion;
+use crate::cluster::negotiate::check_join;
 use crate::config::{ClusterState, Settings, same_urls};
 use crate::raft::ask_members;
 use crate::types::{ClusterId, MemberId};
@@ -64,7 +65,7 @@ async fn join(settings: &Settings, world: &World) -> anyhow::Result<wal::Identit
         }
     }
     let local = local.with_context(|| format!("couldn't find local name {:?} in the cluster", settings.member.name))?;
-    check_version(&existing.cluster_version)?;
+    check_version(&existing)?;
     let identity = wal::Identity { node_id: local, cluster_id: existing.cluster_id };
     tracing::info!(
         "local-member-id" = %MemberId(local),
@@ -104,15 +105,13 @@ async fn ask_others(settings: &Settings, world: &World, within: Duration, says_w
     None
 }
 
-fn check_version(cluster: &str) -> anyhow::Result<()> {
-    let (Ok(cluster), Ok(own)) = (ClusterVersion::parse(cluster), ClusterVersion::parse(crate::ETCD_VERSION)) else {
-        // It has agreed on none yet.
-        return Ok(());
-    };
-    if (cluster.major, cluster.minor) > (own.major, own.minor) {
-        bail!("incompatible with current running cluster");
-    }
-    Ok(())
+fn check_version(existing: &MembersResponse) -> anyhow::Result<()> {
+    let incompatible = "incompatible with current running cluster";
+    // One that has agreed on none yet is compatible with nobody (etcd cannot parse it either).
+    let version = ClusterVersion::parse(&existing.cluster_version).context(incompatible)?;
+    check_join(ClusterVersion::own(), version, existing.downgrading)
+        .inspect_err(|why| tracing::warn!("remote-member-cluster-version" = %version, "{why}"))
+        .context(incompatible)
 }
 
 /// As etcd prints a cluster.

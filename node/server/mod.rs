@@ -4,14 +4,18 @@ mod backups;
 pub mod bootstrap;
 mod clients;
 mod compactor;
+mod corruption;
 mod expiry;
+mod force_new_cluster;
 mod join;
 mod listen;
+pub mod offline;
 mod publish;
 mod registers;
 mod shutdown;
 mod space;
 mod stall;
+mod versions;
 
 use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
 use crate::clock::{Clock, SystemClock};
@@ -153,6 +157,8 @@ struct Node {
     removed: Arc<Notify>,
     wal: wal::Wal,
     last_index_found: u64,
+    /// It had a log when it was started.
+    has_run_before: bool,
     /// Held to the end.
     _lock: Box<dyn crate::disk::DiskLock>,
 }
@@ -167,7 +173,7 @@ impl Node {
     ) -> anyhow::Result<Node> {
         let World { disk, clock, threads, dial, segment_bytes, cache_bytes, observer } = world;
         let room = space::Room::new(Arc::clone(&disk), settings, segment_bytes);
-        let Ground { identity, wal, storage, state_path, last_index, lock } = ground;
+        let Ground { identity, wal, storage, state_path, last_index, has_run_before, lock } = ground;
         let timing = Timing {
             heartbeat: settings.raft.heartbeat_interval,
             election: settings.raft.election_timeout(),
@@ -175,7 +181,7 @@ impl Node {
         };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
         let read = || format!("read {}", state_path.display());
-        let applier = Applier::open(apply::Parts {
+        let mut applier = Applier::open(apply::Parts {
             storage,
             lessor: Arc::clone(&lessor),
             local: identity.member,
@@ -210,7 +216,9 @@ impl Node {
         let watching = watching::Settings { threads: threads.clone(), ..Default::default() };
         let hub = Hub::new(published.views.clone(), watching, registers.watch.clone());
         let removed = Arc::new(Notify::new());
-        let on_applied = connect(&hub, &lessor, &clock, &removed, observer);
+        let follower = versions::Follower::start(identity, Arc::clone(&published.cluster), Arc::clone(&end_process))
+            .with_context(read)?;
+        let on_applied = connect(&hub, &lessor, &clock, &removed, follower, observer);
         let running = Consensus::start(Parts {
             identity,
             timing,
@@ -244,6 +252,7 @@ impl Node {
             ),
             dial,
             cluster: Arc::clone(&published.cluster),
+            views: published.views.clone(),
             removed: Arc::clone(&removed),
         })
         .await?;
@@ -265,6 +274,7 @@ impl Node {
             removed,
             wal,
             last_index_found: last_index,
+            has_run_before,
             _lock: lock,
         })
     }
@@ -307,7 +317,15 @@ impl Node {
         if let Some(automatic) = settings.compaction.automatic {
             background.spawn(compactor::run(automatic, consensus.clone(), published.views.clone()));
         }
-        background.spawn(publish::cluster_version(consensus, Arc::clone(&published.cluster)));
+        let checks = corruption::Checks {
+            consensus: consensus.clone(),
+            alarms: Arc::clone(&published.alarms),
+            metrics: registers.corruption.clone(),
+        };
+        checks.start(settings, &mut background);
+        let cluster = Arc::clone(&published.cluster);
+        background.spawn(versions::end_downgrade(consensus.clone(), Arc::clone(&cluster), settings.downgrade_check));
+        background.spawn(versions::negotiate(consensus, cluster));
         let views = published.views.clone();
         background.spawn(async move {
             let mut age = tokio::time::interval(PAGE_AGE);
@@ -335,11 +353,14 @@ impl Node {
         clients.serve_metrics(listeners.metrics, &mut serving, &stopping);
         let ended = tokio::select! {
             ended = self.until_ended(stop.as_mut()) => ended,
-            () = self.begin(settings) => {
-                clients.serve(listeners.client, listeners.client_http, &mut serving, &mut background, &stopping);
-                tracing::info!("ready to serve client requests");
-                notify_ready();
-                self.until_ended(stop).await
+            begun = self.begin(settings, &checks) => match begun {
+                Ok(()) => {
+                    clients.serve(listeners.client, listeners.client_http, &mut serving, &mut background, &stopping);
+                    tracing::info!("ready to serve client requests");
+                    notify_ready();
+                    self.until_ended(stop).await
+                }
+                Err(inconsistent) => Err(inconsistent.into()),
             }
         };
         shutdown::hand_over(&self.consensus).await;
@@ -352,9 +373,18 @@ impl Node {
     }
 
     /// Returns once clients may be served.
-    async fn begin(&self, settings: &Settings) {
+    ///
+    /// # Errors
+    /// They must not be.
+    async fn begin(&self, settings: &Settings, checks: &corruption::Checks) -> Result<(), corruption::Inconsistent> {
         self.await_recovery().await;
+        if self.has_run_before && settings.gates.enabled(Gate::InitialCorruptCheck) {
+            corruption::check_at_start(checks).await.inspect_err(|error| {
+                tracing::error!(%error, "checkInitialHashKV failed");
+            })?;
+        }
         publish::attributes(&self.consensus, settings).await;
+        Ok(())
     }
 
     /// All that was in the log when it was opened is applied, or a leader has cut it off. Until then even a read that
@@ -412,9 +442,12 @@ fn connect(
     lessor: &Arc<Lessor>,
     clock: &Arc<dyn Clock>,
     removed: &Arc<Notify>,
+    follower: versions::Follower,
     observer: Option<Observer>,
 ) -> OnApplied {
     let (events, restored) = (Arc::clone(hub), Arc::clone(hub));
+    let follower = Arc::new(follower);
+    let restored_follower = Arc::clone(&follower);
     let (lessor, clock, removed) = (Arc::clone(lessor), Arc::clone(clock), Arc::clone(removed));
     let applied = move |outcome: &Outcome| {
         events.publish(&outcome.events);
@@ -422,9 +455,15 @@ fn connect(
         if let Some(Observer(observe)) = &observer {
             observe(outcome.applied);
         }
+        if outcome.cluster_changed {
+            follower.look();
+        }
         if outcome.removed {
             removed.notify_one();
         }
     };
-    OnApplied::new(applied, move || restored.restored())
+    OnApplied::new(applied, move || {
+        restored.restored();
+        restored_follower.look();
+    })
 }

@@ -1,5 +1,6 @@
 //! The metrics of all parts, in one registry that nothing global knows.
 
+use crate::metrics::corruption::CorruptionMetrics;
 use crate::{alarm, api, apply, backup, cluster, lease, metrics, mvcc, storage, wal, watch};
 use prometheus::Registry;
 
@@ -16,6 +17,7 @@ pub struct Registers {
     pub watch: watch::Metrics,
     pub backup: backup::Metrics,
     pub api: api::Metrics,
+    pub corruption: CorruptionMetrics,
 }
 
 impl Registers {
@@ -33,6 +35,7 @@ impl Registers {
             cluster: cluster::Metrics::register(&registry)?,
             watch: watch::Metrics::register(&registry)?,
             backup: backup::Metrics::register(&registry)?,
+            corruption: CorruptionMetrics::register(&registry)?,
             api: api::Metrics::register(&registry, apply.slow_applies())?,
             apply,
             registry,

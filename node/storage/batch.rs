@@ -38,7 +38,8 @@ pub struct Sweep {
 
 /// The one write transaction. Dropped without a commit, it leaves nothing.
 pub struct Batch {
-    transaction: WriteTransaction,
+    /// None before the first row goes in: there are batches that are never committed.
+    transaction: Option<WriteTransaction>,
     storage: Storage,
     /// Rows that were set, or removed, one by one. Written with the commit, in order: opening a table costs as much as
     /// writing some rows to it.
@@ -57,17 +58,23 @@ impl std::fmt::Debug for Batch {
 
 impl Batch {
     pub(super) fn begin(storage: &Storage) -> Result<Self, StorageError> {
-        let transaction = storage.database.begin_write()?;
+        storage.trouble.check()?;
         let row_bytes = storage.usage.row_bytes.load(Ordering::Relaxed);
-        Ok(Self { transaction, storage: storage.clone(), single: BTreeMap::new(), swept: Vec::new(), row_bytes })
+        Ok(Self { transaction: None, storage: storage.clone(), single: BTreeMap::new(), swept: Vec::new(), row_bytes })
     }
 
     pub(super) fn create_tables(&mut self) -> Result<(), StorageError> {
+        let transaction = begun(&mut self.transaction, &self.storage)?;
         for table in Table::ALL {
-            self.transaction.open_table(table.definition())?;
+            transaction.open_table(table.definition())?;
         }
         self.put(Table::Meta, meta::FORMAT_KEY, &super::FORMAT.to_be_bytes());
         Ok(())
+    }
+
+    /// True if nothing has changed so far.
+    pub fn is_empty(&self) -> bool {
+        self.transaction.is_none() && self.single.is_empty()
     }
 
     /// Sets a row.
@@ -87,7 +94,7 @@ impl Batch {
         table: Table,
         rows: impl Iterator<Item = (&'r [u8], &'r [u8])>,
     ) -> Result<(), StorageError> {
-        let mut open = self.transaction.open_table(table.definition())?;
+        let mut open = begun(&mut self.transaction, &self.storage)?.open_table(table.definition())?;
         self.row_bytes += append_to(&mut open, table, rows)?;
         Ok(())
     }
@@ -100,7 +107,7 @@ impl Batch {
         budget_rows: usize,
         mut judge: impl FnMut(&[u8], &[u8]) -> Result<Fate, StorageError>,
     ) -> Result<Sweep, StorageError> {
-        let mut rows = self.transaction.open_table(table.definition())?;
+        let mut rows = begun(&mut self.transaction, &self.storage)?.open_table(table.definition())?;
         let (mut visited_rows, mut last, mut done, mut doomed) = (0, None, true, Vec::new());
         for row in rows.range::<&[u8]>((after, Bound::Excluded(end)))? {
             if visited_rows == budget_rows {
@@ -134,7 +141,8 @@ impl Batch {
         // Not every failed call is an error of redb's.
         self.storage.trouble.check()?;
         let single = self.write_single_rows()?;
-        let Batch { mut transaction, storage, swept, row_bytes, .. } = self;
+        let Batch { transaction, storage, swept, row_bytes, .. } = self;
+        let mut transaction = transaction.map_or_else(|| storage.database.begin_write(), Ok)?;
         let mut recorded = storage.recorder.lock();
         match durability {
             Durability::Volatile => {
@@ -166,6 +174,7 @@ impl Batch {
     /// Writes what waits for the commit, and with it the sizes. Returns what it was.
     fn write_single_rows(&mut self) -> Result<Changes, StorageError> {
         let single = std::mem::take(&mut self.single);
+        let transaction = begun(&mut self.transaction, &self.storage)?;
         // Last, for the sizes are those after all else.
         let others = Table::ALL.into_iter().filter(|table| *table != Table::Meta);
         for table in others.chain([Table::Meta]) {
@@ -174,7 +183,7 @@ impl Batch {
             if table != Table::Meta && rows.peek().is_none() {
                 continue;
             }
-            let mut open = self.transaction.open_table(table.definition())?;
+            let mut open = transaction.open_table(table.definition())?;
             // Many leases at once have ascending ids.
             let last = if single.len() < MANY_ROWS { None } else { open.last()?.map(|(key, _)| key.value().to_vec()) };
             while let Some((key, value)) = rows.next_if(|(key, _)| last.as_ref().is_none_or(|last| *key <= &last[..])) {
@@ -196,6 +205,16 @@ impl Batch {
         }
         Ok(single)
     }
+}
+
+fn begun<'t>(
+    transaction: &'t mut Option<WriteTransaction>,
+    storage: &Storage,
+) -> Result<&'t mut WriteTransaction, StorageError> {
+    Ok(match transaction {
+        Some(transaction) => transaction,
+        None => transaction.insert(storage.database.begin_write()?),
+    })
 }
 
 /// Returns the bytes of the rows, which are behind the last one and ascend.

@@ -87,8 +87,12 @@ impl Batch {
         self.put(Table::Meta, CONF_STATE_KEY, json);
     }
 
-    pub fn set_storage_version(&mut self, version: &str) {
-        self.put(Table::Meta, STORAGE_VERSION_KEY, version.as_bytes());
+    /// None: a schema of before etcd 3.6, which has no such row.
+    pub fn set_storage_version(&mut self, version: Option<&str>) {
+        match version {
+            Some(version) => self.put(Table::Meta, STORAGE_VERSION_KEY, version.as_bytes()),
+            None => self.remove(Table::Meta, STORAGE_VERSION_KEY),
+        }
     }
 
     pub fn set_membership(&mut self, membership: &[u8]) {

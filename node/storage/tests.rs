@@ -50,7 +50,7 @@ fn meta_rows_have_etcds_bytes() {
     let storage = create(&MemoryFile::new());
     let mut batch = storage.begin().unwrap();
     batch.set_applied(LogPosition { term: 3, index: 0x0102 });
-    batch.set_storage_version("3.7.0");
+    batch.set_storage_version(Some("3.7.0"));
     batch.set_membership(b"m");
     batch.commit(Durability::Volatile).unwrap();
     let version = storage.version().unwrap();

@@ -4,8 +4,10 @@
 mod cluster;
 mod compact;
 mod delete;
+mod downgrade;
 mod health;
 mod lease;
+mod lock;
 mod maintenance;
 mod metrics;
 mod put;

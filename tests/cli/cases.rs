@@ -109,9 +109,9 @@ pub const REFUSED: &[Case] = &[
     ours(&["--backup-dir=file:///x", "--backup-retention=weeks=4"], "--backup-retention: \"weeks=4\" is no rule: count=N, age=DURATION, hourly=N, daily=N, weekly=N, monthly=N, separated by commas, or all"),
 
     ours(&["--unsafe-no-fsync"], "--unsafe-no-fsync is not built yet in Keelstone: it belongs to running without fsync. Leave it at its default (false)"),
-    ours(&["--force-new-cluster"], "--force-new-cluster is not built yet in Keelstone: it belongs to recovery into a new cluster. Leave it at its default (false)"),
     ours(&["--memory-mlock"], "--memory-mlock is not built yet in Keelstone: it belongs to memory locking. Leave it at its default (false)"),
     ours(&["--grpc-keepalive-min-time=1s"], "--grpc-keepalive-min-time is not built yet in Keelstone: it belongs to a limit on the pings of clients. Leave it at its default (5s)"),
     ours(&["--cert-file=x"], "--cert-file is not built yet in Keelstone: it belongs to TLS. Leave it at its default"),
-    ours(&["--experimental-initial-corrupt-check"], "--feature-gates InitialCorruptCheck is not built yet in Keelstone: it belongs to corruption checks. Leave it at its default"),
+    ours(&["--feature-gates=PriorityRequest=true"], "--feature-gates PriorityRequest is not built yet in Keelstone: it belongs to request priorities. Leave it at its default"),
+    ours(&["--corrupt-check-time=-1s"], "--corrupt-check-time must be >=0 (set to -1s)"),
 ];

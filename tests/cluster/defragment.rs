@@ -4,6 +4,7 @@
 use crate::{MACHINE, check, run, suite};
 use keelstone_harness::load::{Load, LoadSpec};
 use keelstone_harness::proto::etcdserverpb::CompactionRequest;
+use keelstone_harness::proto::health::health_check_response::ServingStatus;
 use keelstone_harness::{Client, ClusterSpec, Random, faults, wait};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -105,6 +106,35 @@ async fn a_member_killed_while_it_is_defragmented_has_all_that_was_acknowledged(
                 .collect();
             assert!(names.iter().all(|name| !name.to_string_lossy().contains("defrag")), "{names:?}");
         }
+    })
+    .await;
+}
+
+/// As etcd's load balancers want it, although here nothing waits for a defragmentation.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_gate_health_says_that_nothing_is_served_while_requests_go_on() {
+    let gate = "--feature-gates=StopGRPCServiceOnDefrag=true";
+    check(ClusterSpec::of(1).with_flags(&[gate]), async |cluster| {
+        let client = cluster[0].client();
+        fill(&client, 0).await;
+        let health = || async { client.health("").await.expect("health") };
+        assert_eq!(health().await, ServingStatus::Serving);
+        let defragmenting = tokio::spawn({
+            let client = client.with_deadline(LIMIT);
+            async move { client.defragment().await.expect("defragment") }
+        });
+        wait::until("health to say so", LIMIT, || async {
+            (health().await == ServingStatus::NotServing).then_some(())
+        })
+        .await;
+        // In etcd it waits for the end, and succeeds too.
+        client.with_deadline(LIMIT).put("k", "v").await.expect("put");
+        defragmenting.await.expect("no panic");
+        wait::until("health to say so", LIMIT, || async { (health().await == ServingStatus::Serving).then_some(()) })
+            .await;
+        let lines = cluster[0].log_lines("grpc service status changed");
+        let of = |status: &str| lines.iter().filter(|line| line.contains(&format!("\"{status}\""))).count();
+        assert_eq!((of("NOT_SERVING"), of("SERVING") > 0), (1, true), "{lines:?}");
     })
     .await;
 }

@@ -4,13 +4,18 @@
 //! `KEELSTONE_FAULTS` sets the number of random faults (100), `KEELSTONE_SEED` repeats a run's choices.
 
 mod catch_up;
+mod corruption;
 mod defragment;
 mod failing_disk;
 mod failover;
+mod force_new_cluster;
+mod full_disk;
 mod isolation;
 mod members;
+mod offline;
 mod pause;
 mod random_faults;
+mod releases;
 mod start;
 mod stop;
 

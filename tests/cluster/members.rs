@@ -3,7 +3,9 @@
 use crate::{check, suite};
 use keelstone_harness::faults::{judge, serves};
 use keelstone_harness::load::{Load, LoadSpec};
-use keelstone_harness::proto::etcdserverpb::RangeRequest;
+use keelstone_harness::proto::etcdserverpb::downgrade_request::DowngradeAction;
+use keelstone_harness::proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use keelstone_harness::proto::etcdserverpb::{DowngradeRequest, RangeRequest};
 use keelstone_harness::{Client, Cluster, ClusterSpec, Random, wait};
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -56,6 +58,22 @@ async fn remove(cluster: &mut Cluster, place: usize, through: usize) {
     assert!(!cluster[place].log_lines(said).is_empty(), "m{place} does not say why it ended");
 }
 
+/// Seen by [`put_until_stopped`].
+const STOP: &str = "stop";
+
+/// Puts one key after the other, and gives the revisions of those that were acknowledged.
+async fn put_until_stopped(client: Client) -> Vec<i64> {
+    let mut acknowledged = Vec::new();
+    for at in 0.. {
+        // An answer may be lost while members change.
+        acknowledged.extend(client.put(format!("put/{at:06}"), "").await.ok());
+        if client.get(STOP).await.is_ok_and(|answer| answer.count == 1) {
+            break;
+        }
+    }
+    acknowledged
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_grows_shrinks_and_is_replaced_under_load_and_kills() {
     if suite().server.is_etcd {
@@ -89,20 +107,28 @@ async fn a_cluster_grows_shrinks_and_is_replaced_under_load_and_kills() {
             remove(cluster, gone, through).await;
             load.progress(50, LIMIT).await;
         }
+        // Each of the three that are left is replaced once, whoever leads; the one that the load goes through comes last.
+        for _ in 0..2 {
+            let gone = members.remove(1);
+            remove(cluster, gone, members[1]).await;
+            members.push(grow(cluster, &members, members[0], false).await);
+            cluster[members[1]].kill();
+            load.progress(50, LIMIT).await;
+            cluster.restart(members[1]).await;
+        }
         let clients: Vec<Client> = members.iter().map(|&place| cluster[place].client()).collect();
         println!("{}", judge(&clients, load).await);
 
-        // Each of the three that are left is replaced once, whoever leads.
-        for _ in 0..3 {
-            let gone = members.remove(0);
-            remove(cluster, gone, members[0]).await;
-            members.push(grow(cluster, &members, members[1], false).await);
-        }
-        let last = cluster[*members.last().expect("three")].client();
-        last.put("after", "all").await.expect("put");
-        for &place in &members {
-            assert_eq!(cluster[place].client().get("after").await.expect("get").kvs.len(), 1);
-        }
+        let puts = tokio::spawn(put_until_stopped(cluster[members[1]].client()));
+        let gone = members.remove(0);
+        remove(cluster, gone, members[0]).await;
+        members.push(grow(cluster, &members, members[1], false).await);
+        let last = cluster[members[2]].client();
+        last.put(STOP, "").await.expect("put");
+        let acknowledged = puts.await.expect("a writer does not panic");
+        let found = last.get_all().await.expect("get").kvs.into_iter().filter(|kv| kv.key.starts_with(b"put/"));
+        let found: Vec<i64> = found.map(|kv| kv.mod_revision).collect();
+        assert!(!acknowledged.is_empty() && acknowledged.iter().all(|at| found.contains(at)));
     })
     .await;
 }
@@ -314,6 +340,31 @@ async fn a_member_that_is_not_listed_does_not_join() {
         assert!(said.iter().any(|line| line.contains("member count is unequal")), "{said:?}");
         cluster[place].expect_errors("member count is unequal");
         serves(&cluster[0].client(), LIMIT).await;
+    })
+    .await;
+}
+
+/// It would only have to be replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_joins_a_cluster_that_goes_down_to_the_version_before() {
+    check(spec(1), async |cluster| {
+        let client = cluster[0].client();
+        let request = DowngradeRequest { action: DowngradeAction::Enable.into(), version: "3.6".to_owned() };
+        let mut maintenance = MaintenanceClient::new(client.channel());
+        maintenance.downgrade(request).await.expect("enable");
+        let (place, url) = cluster.prepare_joiner(&[0]);
+        once_healthy("a member to be added", || client.member_add(&url, true)).await;
+        cluster.launch(place);
+        let exit = cluster[place].wait_for_exit().await;
+        assert!(!exit.status.success(), "{exit:?}");
+        assert!(!cluster[place].log_lines("incompatible with current running cluster").is_empty());
+        assert!(!cluster[place].log_lines("cluster version of remote member is not compatible; too low").is_empty());
+        cluster[place].expect_errors("incompatible with current running cluster");
+
+        let request = DowngradeRequest { action: DowngradeAction::Cancel.into(), ..Default::default() };
+        maintenance.downgrade(request).await.expect("cancel");
+        cluster.restart(place).await;
+        assert_eq!(client.member_list(true).await.expect("member list").members.len(), 2);
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! Random faults under load, then every checker. The long run of the suite.
 
 use crate::catch_up::snapshot_flags;
-use crate::{MACHINE, run};
+use crate::{MACHINE, run, suite};
 use keelstone_harness::load::LoadSpec;
 use keelstone_harness::{ClusterSpec, Random, faults};
 use std::time::Duration;
@@ -12,13 +12,15 @@ fn fault_count() -> usize {
 }
 
 /// Runs its share of the faults. Small snapshot counts, so that the log is cut and members that were away come back
-/// by snapshot too.
+/// by snapshot too; and members' data is compared all the time.
 async fn check(members: usize, share_percent: usize, spec: LoadSpec) {
     let _shared = MACHINE.read().await;
     let random = Random::from_environment();
     let flags = snapshot_flags("--snapshot-count=500", 50);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    run(ClusterSpec::of(members).with_flags(&flags), async |cluster| {
+    let checks = ["--corrupt-check-time=1s", "--compact-hash-check-time=1s"];
+    let checks = if suite().server.is_at_least(3, 6) { &checks[..] } else { &[] };
+    run(ClusterSpec::of(members).with_flags(&flags).with_flags(checks), async |cluster| {
         faults::run(cluster, fault_count() * share_percent / 100, spec, random).await;
     })
     .await;

@@ -460,6 +460,6 @@ fn state_of_another(history: &History, index: u64, chunk_bytes: usize) -> Vec<Ch
     applier.apply_batch(entries.collect(), &|_| false, Durability::Volatile).expect("a disk that does not fail");
     // It may be in the middle of a compaction.
     applier.compaction_slice(5).expect("a disk that does not fail");
-    let view = applier.published().views.load();
-    view.version().export(chunk_bytes).map(|chunk| chunk.expect("a disk that does not fail")).collect()
+    let state = applier.snapshot().expect("a disk that does not fail");
+    state.version.export(chunk_bytes).map(|chunk| chunk.expect("a disk that does not fail")).collect()
 }

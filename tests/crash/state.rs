@@ -6,10 +6,11 @@ use keelstone::alarm::AlarmType;
 use keelstone::apply::{Published, Reply};
 use keelstone::lease::LeaseRow;
 use keelstone::mvcc::{RangeQuery, ReadError, View};
-use keelstone::storage::Table;
+use keelstone::storage::{Row, Table};
 use keelstone::types::{KeyInterval, LeaseId};
 use keelstone_proto::mvccpb::KeyValue;
 use std::collections::BTreeSet;
+use std::ops::{Bound, ControlFlow};
 
 /// Whether rows may be left that a compaction has yet to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub fn try_check(published: &Published, model: &Model, compaction: Compaction) -
 }
 
 fn check_rows(view: &View, model: &Model, compaction: Compaction) -> Result<(), ReadError> {
-    let rows = view.version().rows(Table::Key)?;
+    let rows = rows_of(view, Table::Key)?;
     let kept = model.kept();
     if compaction == Compaction::IsDone {
         assert_eq!(rows, kept, "the rows that are left");
@@ -59,8 +60,17 @@ fn check_rows(view: &View, model: &Model, compaction: Compaction) -> Result<(), 
     Ok(())
 }
 
+fn rows_of(view: &View, table: Table) -> Result<Vec<Row>, ReadError> {
+    let mut rows = Vec::new();
+    view.scan::<ReadError>(table, (Bound::Unbounded, Bound::Unbounded), |key, row| {
+        rows.push((key.to_vec(), row.to_vec()));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(rows)
+}
+
 fn check_leases(published: &Published, view: &View, model: &Model) -> Result<(), ReadError> {
-    let rows = view.version().rows(Table::Lease)?;
+    let rows = rows_of(view, Table::Lease)?;
     let expected = model.leases.iter().map(|(id, lease)| {
         let row = LeaseRow { id: *id, ttl_secs: lease.ttl_secs, remaining_ttl_secs: lease.remaining_secs };
         (LeaseRow::key(LeaseId(*id)).to_vec(), row.value())

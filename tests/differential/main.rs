@@ -5,6 +5,7 @@
 //! `KEELSTONE_ETCD` names the real server. `KEELSTONE_OPS` sets how many operations are run (10 000),
 //! `KEELSTONE_SEED` repeats a run. `.ci/campaign differential N [SEED]` is the long run.
 
+mod alarms;
 mod difference;
 mod draw;
 mod half;

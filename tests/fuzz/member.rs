@@ -82,7 +82,7 @@ impl Member {
         )?;
         let storage = Storage::open(disk.open(Path::new(STATE))?, CACHE_BYTES, storage_metrics())?;
         let lessor = Arc::new(Lessor::new(1, keelstone::lease::Metrics::register(&registry)?));
-        let applier = Applier::open(apply::Parts {
+        let mut applier = Applier::open(apply::Parts {
             storage,
             lessor: lessor.clone(),
             local: IDENTITY.member,
@@ -134,6 +134,7 @@ impl Member {
             ),
             dial: None,
             cluster: Arc::clone(&published.cluster),
+            views: published.views.clone(),
             removed: Arc::default(),
             waiters,
             lessor,

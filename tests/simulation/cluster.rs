@@ -488,6 +488,9 @@ fn machine(plan: &Plan, place: usize) -> Machine {
         format!("--election-timeout={}", plan.election_ms),
         format!("--snapshot-count={}", plan.snapshot_count),
         format!("--snapshot-catchup-entries={}", plan.catchup_entries),
+        // Members must never be found different, whatever happens to them.
+        "--corrupt-check-time=4s".to_owned(),
+        "--compact-hash-check-time=3s".to_owned(),
     ];
     if let Some(kept) = plan.kept_revisions {
         flags.extend(["--auto-compaction-mode=revision".to_owned(), format!("--auto-compaction-retention={kept}")]);

@@ -56,8 +56,9 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "node/server/",
             "node/cli/",
             "node/raft/network/",
-            // These three call the service of a peer, whose client speaks in requests and statuses.
-            "node/raft/consensus/mod.rs",
+            // These call the service of a peer, whose client speaks in requests and statuses.
+            "node/raft/consensus/",
+            "node/raft/hash.rs",
             "node/raft/lease.rs",
             "node/raft/membership.rs",
             "node/raft/read_index.rs",

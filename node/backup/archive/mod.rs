@@ -27,7 +27,7 @@ pub use check::{CheckError, check, check_all};
 pub use full::{Taken, store};
 pub use manifest::{Kind, Link, Manifest, Place, Unreadable, name, prefix};
 pub use remove::{Forget, ForgetError, forget, forget_safely, sweep};
-pub use replay::{ReplayError, Replayed, place, replay};
+pub use replay::{Pinned, ReplayError, Replayed, replay};
 pub use retention::expired;
 pub use segment::{SegmentError, SegmentWriter};
 pub use stop::{Stop, Stopped};

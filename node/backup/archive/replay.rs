@@ -5,7 +5,7 @@ use super::check::{CheckError, Stored, check};
 use super::manifest::{Manifest, Place};
 use super::segment::{Entries, SegmentError};
 use super::stop::{Stop, Stopped};
-use crate::apply::{Applier, Committed, Fatal, Parts, Payload};
+use crate::apply::{Applier, Committed, Fatal, Parts, Payload, StateSnapshot};
 use crate::backup::bolt::{BoltError, Database};
 use crate::backup::destination::Destination;
 use crate::backup::load::{LoadError, load};
@@ -13,7 +13,7 @@ use crate::backup::verify::database_bytes;
 use crate::disk;
 use crate::lease::Lessor;
 use crate::mvcc::{ReadError, View};
-use crate::storage::{Durability, Import, StorageError};
+use crate::storage::{Durability, Import, StorageError, Version};
 use crate::types::MemberId;
 use crate::wal::{Entry, EntryKind};
 use crate::{alarm, cluster, lease, mvcc, storage};
@@ -57,30 +57,35 @@ pub enum ReplayError {
     Stopped(#[from] Stopped),
 }
 
+/// A pinned state, and which one it is.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    pub version: Version,
+    pub at: Place,
+    /// -1 if nothing was compacted.
+    pub compact_revision: i64,
+}
+
+impl Pinned {
+    /// # Errors
+    /// It cannot be read.
+    pub fn of(state: StateSnapshot) -> Result<Self, StorageError> {
+        let (revision, compact_revision) = mvcc::revisions(&state.version)?;
+        let at = Place { index: state.applied.index, term: state.applied.term, revision };
+        Ok(Self { version: state.version, at, compact_revision })
+    }
+}
+
 /// A state that was made from backups, and what it took.
 #[derive(Debug)]
 pub struct Replayed {
+    pub state: Pinned,
     pub view: Arc<View>,
     pub entries: u64,
     /// Hashes that were compared with those recorded; all were equal.
     pub hashes: u32,
     /// Keeps the file open.
     _applier: Applier,
-}
-
-impl Replayed {
-    pub fn at(&self) -> Result<Place, StorageError> {
-        place(&self.view)
-    }
-}
-
-/// Where a view stands.
-///
-/// # Errors
-/// It cannot be read.
-pub fn place(view: &View) -> Result<Place, StorageError> {
-    let applied = view.version().meta()?.applied;
-    Ok(Place { index: applied.index, term: applied.term, revision: view.revision() })
 }
 
 /// Makes the state of `revision`, or the newest of the chain, in an empty file. Everything is verified before it is used.
@@ -108,8 +113,10 @@ pub fn replay(
         }
     }
     let Replay { mut applier, entries, hashes } = replay;
-    applier.commit_durably().map_err(|source| ReplayError::Apply { object: chain.end().object.clone(), source })?;
-    Ok(Replayed { view: applier.published().views.load(), entries, hashes, _applier: applier })
+    let state = applier.snapshot();
+    let state = state.map_err(|source| ReplayError::Apply { object: chain.end().object.clone(), source })?;
+    let view = applier.published().views.load();
+    Ok(Replayed { state: Pinned::of(state)?, view, entries, hashes, _applier: applier })
 }
 
 fn open(

@@ -10,14 +10,14 @@ mod backup;
 mod check;
 mod client;
 mod compaction;
-mod completion;
+pub mod completion;
 mod defrag;
 mod del;
 mod downgrade;
 mod elect;
 mod endpoint;
 mod failure;
-mod flags;
+pub mod flags;
 mod get;
 mod global;
 mod go;
@@ -159,7 +159,7 @@ fn start(command: Located, args: &[String], line: &[String]) -> Outcome {
         return printer::print(usage::help(&command).as_bytes());
     };
     if command.command().name() == completion::COMMAND.name()
-        && let Err(text) = completion::check(&values.words)
+        && let Err(text) = completion::check("etcdctl", &values.words)
     {
         return misused(&text);
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::storage::Table;
 
 fn rows(store: &Store) -> Vec<String> {
-    let rows = store.views().load().version().rows(Table::Key).unwrap();
+    let rows = store.storage().version().unwrap().rows(Table::Key).unwrap();
     rows.iter().map(|(key, _)| format!("{:?}", RowKey::parse(key).unwrap())).collect()
 }
 
@@ -68,7 +68,7 @@ fn marks_have_etcds_bytes_and_the_finished_one_comes_last() {
     let mut store = empty();
     (0..5).for_each(|_| put(&mut store, "a", "v"));
     try_compact(&mut store, 4).unwrap();
-    let mark = |store: &Store, key: &[u8]| store.views().load().version().get(Table::Meta, key).unwrap();
+    let mark = |store: &Store, key: &[u8]| store.storage().version().unwrap().get(Table::Meta, key).unwrap();
     let four = b"\0\0\0\0\0\0\0\x04_\0\0\0\0\0\0\0\0".to_vec();
     assert_eq!(mark(&store, b"scheduledCompactRev"), Some(four.clone()));
     assert_eq!(mark(&store, b"finishedCompactRev"), None);

@@ -1,9 +1,10 @@
 //! Hashes against numbers that etcd 3.7.3 gave for the same history (`etcdctl endpoint hashkv`).
 
 use super::*;
+use proptest::prelude::*;
 
 fn hash(store: &Store, revision: i64) -> (u32, i64, i64) {
-    let KvHash { hash, compact_revision, hash_revision } = store.views().load().hash_kv(revision).unwrap();
+    let KvHash { hash, compact_revision, hash_revision, .. } = store.views().load().hash_kv(revision).unwrap();
     (hash, compact_revision, hash_revision)
 }
 
@@ -119,4 +120,92 @@ fn the_hash_of_all_tables_leaves_out_what_members_may_differ_in() {
     assert_eq!(store.views().load().hash().unwrap(), before);
     put(&mut store, "k", "w");
     assert_ne!(store.views().load().hash().unwrap(), before);
+}
+
+/// A hash of one slice after the other.
+fn sliced(store: &Store, revision: i64, budget_bytes: usize) -> KvHash {
+    let mut hashing = store.views().load().hashing(revision).unwrap();
+    loop {
+        if let Some(hash) = hashing.slice(budget_bytes).unwrap() {
+            return hash;
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8),
+    Delete(u8),
+    DeleteAll,
+    /// At this share of the revisions there are.
+    Compact(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        5 => (0_u8..4).prop_map(Step::Put),
+        3 => (0_u8..4).prop_map(Step::Delete),
+        1 => Just(Step::DeleteAll),
+        2 => (128_u8..).prop_map(Step::Compact),
+    ];
+    proptest::collection::vec(step, 0..40)
+}
+
+/// Applies a step, and goes on with a compaction for so many rows.
+fn apply(store: &mut Store, step: &Step, slice_rows: u8) {
+    match step {
+        Step::Put(key) => put(store, &key.to_string(), "v"),
+        Step::Delete(key) => delete(store, one(&key.to_string())),
+        Step::DeleteAll => delete(store, all()),
+        Step::Compact(share) => {
+            let mut batch = store.begin().unwrap();
+            // One that was compacted already is refused everywhere.
+            batch.compact(batch.revision() * i64::from(*share) / 255).ok();
+            batch.commit(Durability::Volatile).unwrap();
+        }
+    }
+    if slice_rows > 0 {
+        let mut batch = store.begin().unwrap();
+        batch.compaction_slice(slice_rows.into()).unwrap();
+        batch.commit(Durability::Volatile).unwrap();
+    }
+}
+
+/// What a member would tell another of a revision, for a compact revision.
+fn told(store: &Store, at: &KvHash) -> Option<KvHash> {
+    let view = store.views().load();
+    let kept = view.compaction_hash(at.hash_revision).filter(|kept| kept.compact_revision == at.compact_revision);
+    let fresh = || (view.compacted() == at.compact_revision).then(|| view.hash_kv(at.hash_revision).ok()).flatten();
+    // What is kept would be given again by the call.
+    kept.or_else(fresh).filter(|hash| hash.is_comparable && hash.compact_revision == at.compact_revision)
+}
+
+proptest! {
+    #![proptest_config(cases())]
+    /// However far each has compacted, and although one has applied less than the other.
+    #[test]
+    fn members_that_hold_the_same_never_have_comparable_hashes_that_differ(
+        steps in steps(),
+        slices in proptest::collection::vec((0_u8..6, 0_u8..6), 40),
+        behind in 0_usize..4,
+        budget_bytes in 1_usize..200,
+    ) {
+        let (mut quick, mut slow) = (empty(), empty());
+        for (at, step) in steps.iter().enumerate() {
+            apply(&mut quick, step, slices[at].0);
+            if let Some(late) = at.checked_sub(behind) {
+                apply(&mut slow, &steps[late], slices[late].1);
+            }
+            for (one, other) in [(&quick, &slow), (&slow, &quick)] {
+                let now = sliced(one, 0, budget_bytes);
+                prop_assert_eq!(now, one.views().load().hash_kv(0).unwrap());
+                let kept = one.views().load().compaction_hashes();
+                for ours in kept.iter().chain([&now]).filter(|hash| hash.is_comparable) {
+                    if let Some(theirs) = told(other, ours) {
+                        prop_assert_eq!(theirs.hash, ours.hash, "{:?} {:?}", ours, theirs);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -163,10 +163,18 @@ enum Op {
     Range(RangeQuery),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Commit {
+    /// If there is room.
+    PutOff,
+    Volatile,
+    Durable,
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// The transactions of one batch.
-    Batch(Vec<Vec<Op>>, bool),
+    Batch(Vec<Vec<Op>>, Commit),
     /// Share of the way from the compacted to the current revision.
     Compact(u8),
     Slice(u8),
@@ -223,18 +231,15 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let commit = prop_oneof![2 => Just(Commit::PutOff), 2 => Just(Commit::Volatile), 1 => Just(Commit::Durable)];
     let txns = proptest::collection::vec(proptest::collection::vec(op(), 0..4), 1..5);
     prop_oneof![
-        8 => (txns, proptest::bool::weighted(0.2)).prop_map(|(txns, durable)| Step::Batch(txns, durable)),
+        8 => (txns, commit).prop_map(|(txns, commit)| Step::Batch(txns, commit)),
         1 => any::<u8>().prop_map(Step::Compact),
         3 => (1..40u8).prop_map(Step::Slice),
         1 => Just(Step::Crash),
         3 => proptest::collection::vec(query(), 1..8).prop_map(Step::Check),
     ]
-}
-
-fn durability(durable: bool) -> Durability {
-    if durable { Durability::Durable } else { Durability::Volatile }
 }
 
 fn same(real: Result<RangeResult, ReadError>, naive: Result<RangeResult, String>) -> Result<(), TestCaseError> {
@@ -316,14 +321,18 @@ proptest! {
         let mut durable = model.clone();
         for step in steps {
             match step {
-                Step::Batch(txns, is_durable) => {
+                Step::Batch(txns, commit) => {
                     let mut batch = store.begin().unwrap();
                     for ops in &txns {
                         run_txn(&mut batch, &mut model, ops)?;
                     }
-                    batch.commit(durability(is_durable)).unwrap();
-                    if is_durable {
-                        durable = model.clone();
+                    match commit {
+                        Commit::PutOff if batch.may_be_put_off() => drop(batch.put_off()),
+                        Commit::PutOff | Commit::Volatile => drop(batch.commit(Durability::Volatile).unwrap()),
+                        Commit::Durable => {
+                            batch.commit(Durability::Durable).unwrap();
+                            durable = model.clone();
+                        }
                     }
                 }
                 Step::Compact(share) => {
@@ -352,10 +361,11 @@ proptest! {
                 }
             }
         }
+        store.begin().unwrap().commit(Durability::Volatile).unwrap();
         while_compacting(&mut store, 3);
         let view = store.views().load();
         check(&view, &model, false)?;
-        let rows = view.version().rows(Table::Key).unwrap();
+        let rows = store.storage().version().unwrap().rows(Table::Key).unwrap();
         let kept: Vec<_> = model.kept().iter().map(Row::encoded).collect();
         prop_assert_eq!(rows, kept);
         let keys: BTreeSet<Bytes> = model.kept().into_iter().map(|row| row.kv.key).collect();

@@ -21,7 +21,7 @@ fn a_transaction_has_one_revision_and_its_changes_count_sub_revisions() {
     });
     let events = events.unwrap();
     assert_eq!((events.revision, events.events.len()), (3, 4));
-    let rows = store.views().load().version().rows(storage::Table::Key).unwrap();
+    let rows = store.storage().version().unwrap().rows(storage::Table::Key).unwrap();
     let keys: Vec<_> = rows.iter().map(|(key, _)| format!("{:?}", RowKey::parse(key).unwrap())).collect();
     assert_eq!(keys, ["2_0", "3_0", "3_1", "3_2t", "3_3t"]);
     assert_eq!(rows[1].1, b"\x0a\x01b\x10\x03\x18\x03\x20\x01\x2a\x011\x30\x05");

@@ -1,13 +1,15 @@
 //! What consensus knows of the members beyond Raft's own membership.
 
-use super::{Consensus, Waiting};
+use super::Consensus;
+use super::requests::Waiting;
 use crate::cluster::ClusterState;
 use crate::raft::membership::ChangeRules;
-use crate::raft::network::PeerClients;
+use crate::raft::network::{PROTOCOL, PeerClients, Purpose};
 use crate::types::MemberId;
 use arc_swap::Guard;
-use keelstone_proto::internal::{ListedMember, MembersResponse};
+use keelstone_proto::internal::{ListedMember, MembersResponse, PeerInfoRequest, PeerInfoResponse};
 use std::sync::Arc;
+use tonic::Request;
 
 impl Consensus {
     pub(in crate::raft) fn cluster(&self) -> Guard<Arc<ClusterState>> {
@@ -32,6 +34,13 @@ impl Consensus {
         crate::clock::unix_secs(self.inner.clock.wall())
     }
 
+    /// All members but this one, with their peer URLs, as apply knows them.
+    pub fn other_members(&self) -> Vec<(MemberId, Vec<String>)> {
+        let cluster = self.cluster();
+        let others = cluster.members.iter().filter(|member| member.id != self.member_id());
+        others.map(|member| (member.id, member.peer_urls.clone())).collect()
+    }
+
     /// For a member that is about to join.
     pub(in crate::raft) fn listed_members(&self) -> MembersResponse {
         let cluster = self.cluster();
@@ -46,10 +55,39 @@ impl Consensus {
             cluster_id: self.cluster_id().0,
             cluster_version: cluster.version.map(|version| version.to_string()).unwrap_or_default(),
             members: listed.collect(),
+            downgrading: cluster.downgrade.enabled,
         }
     }
 
     pub(in crate::raft) fn was_removed(&self, member: MemberId) -> bool {
         self.cluster().members.is_removed(member)
+    }
+
+    pub(in crate::raft) fn info(&self) -> PeerInfoResponse {
+        let status = self.status();
+        PeerInfoResponse {
+            member_id: self.member_id().0,
+            cluster_id: self.cluster_id().0,
+            protocol: PROTOCOL,
+            version: crate::ETCD_VERSION.to_owned(),
+            leader: status.leader.unwrap_or_default().0,
+            term: status.term,
+            applied: status.applied,
+            last_log: status.last_log,
+        }
+    }
+
+    /// Asks every other member for its version. None for those that do not answer.
+    pub async fn member_versions(&self) -> Vec<(MemberId, Option<String>)> {
+        let metrics = self.metrics();
+        let others = metrics.membership_config.membership().nodes().map(|(id, _)| MemberId(*id));
+        let ask = async |id| {
+            let mut client = self.peer_client(id, Purpose::Forward).ok()?;
+            let mut request = Request::new(PeerInfoRequest {});
+            request.set_timeout(self.inner.timing.election);
+            Some(client.info(request).await.ok()?.into_inner().version)
+        };
+        let asked = others.filter(|id| *id != self.member_id()).map(async |id| (id, ask(id).await));
+        futures_util::future::join_all(asked).await
     }
 }

@@ -2,41 +2,43 @@
 
 mod leader;
 mod members;
+mod requests;
+
+pub use requests::RequestError;
 
 use super::catching_up;
 use super::config::openraft_config;
 use super::defragment::{self, DefragmentError};
+use super::hash::HASHES_AT_ONCE;
 use super::leadership::Leadership;
 use super::log_store::{LogStore, SharedConfState};
 use super::membership::ChangeRules;
-use super::network::{Identity, PROTOCOL, PeerClients, Purpose, Timing};
+use super::network::{Identity, PeerClients, Purpose, Timing};
 use super::propose::{self, Queued};
 use super::read_index;
 use super::request_id::RequestIds;
 use super::state_files::StateFiles;
 use super::state_machine::{OnApplied, StateMachine};
 use super::types::{self, TypeConfig};
-use crate::apply::{Answer, ApplyError, Reply, Waiters, Worker};
+use crate::apply::{Waiters, Worker};
 use crate::clock::Clock;
 use crate::cluster::ClusterState;
 use crate::lease::Lessor;
+use crate::mvcc::Views;
 use crate::net::Dial;
-use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
+use crate::types::{ClusterId, LogPosition, MemberId};
 use crate::wal::Wal;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use keelstone_proto::etcdserverpb::InternalRaftRequest;
-use keelstone_proto::internal;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{Raft, RaftMetrics};
-use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tonic::{Request, Status};
+use tonic::Status;
 
 /// Bounds that come from the operator.
 #[derive(Clone, Debug)]
@@ -76,29 +78,10 @@ pub struct Parts {
     pub dial: Option<Arc<dyn Dial>>,
     /// What apply knows of the members.
     pub cluster: Arc<ArcSwap<ClusterState>>,
+    /// The keys as they are applied.
+    pub views: Views,
     /// Is told when peers say that this member was removed.
     pub removed: Arc<Notify>,
-}
-
-/// Why a request has no answer of its own.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    #[error("no leader")]
-    NoLeader,
-    #[error("timed out")]
-    Timeout,
-    #[error("timed out, possibly due to previous leader failure")]
-    TimeoutLeaderFailed,
-    #[error("timed out, possibly due to connection lost")]
-    TimeoutConnectionLost,
-    #[error("too many requests")]
-    TooManyRequests,
-    #[error("request is too large")]
-    RequestTooLarge,
-    #[error("server stopped")]
-    Stopped,
-    #[error(transparent)]
-    Refused(#[from] ApplyError),
 }
 
 /// Where this member stands. Indexes are from 1; zero is none.
@@ -142,6 +125,8 @@ struct Inner {
     counters: Counters,
     changes: ChangeRules,
     cluster: Arc<ArcSwap<ClusterState>>,
+    views: Views,
+    hashing: Semaphore,
 }
 
 /// Counted here, exposed by `metrics`.
@@ -162,36 +147,12 @@ impl std::fmt::Debug for Consensus {
     }
 }
 
-/// A proposal that somebody waits for. A client that goes away drops it: then nobody proposes it again.
-pub(in crate::raft) struct Waiting<'a> {
-    inner: &'a Inner,
-    pub(in crate::raft) id: u64,
-    pub(in crate::raft) reply: oneshot::Receiver<Answer>,
-}
-
-impl<'a> Waiting<'a> {
-    fn begin(inner: &'a Inner, id: u64) -> Self {
-        inner.counters.pending_proposals.fetch_add(1, Ordering::Relaxed);
-        Self { inner, id, reply: inner.waiters.register(id) }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.inner.waiters.forget(self.id);
-        self.inner.counters.pending_proposals.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// A started member and the tasks behind it.
 #[derive(Debug)]
 pub struct RunningConsensus {
     pub consensus: Consensus,
     tasks: JoinSet<()>,
 }
-
-/// Commits that may wait to be applied before new writes are refused (etcd's maxGapBetweenApplyAndCommitIndex).
-const MAX_APPLY_GAP: u64 = 5_000;
 
 impl Consensus {
     /// Opens the member on its log and state and lets it take part.
@@ -250,6 +211,8 @@ impl Consensus {
             counters: Counters::default(),
             changes: parts.limits.changes,
             cluster: parts.cluster,
+            views: parts.views,
+            hashing: Semaphore::new(HASHES_AT_ONCE),
             raft,
         };
         let consensus = Consensus { inner: Arc::new(inner) };
@@ -291,93 +254,6 @@ impl Consensus {
         &self.inner.counters
     }
 
-    /// How long a request may take here: 5 s and two election timeouts, as etcd's.
-    pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(5) + self.inner.timing.election * 2
-    }
-
-    /// Puts a request into the log and waits until this member has applied it. `header.id` is set here.
-    ///
-    /// # Errors
-    /// `Refused` is the answer of apply. After a `Timeout…` the request may still be applied.
-    pub async fn propose(&self, mut request: InternalRaftRequest) -> Result<Reply, RequestError> {
-        self.propose_kept(&mut request).await
-    }
-
-    /// An id for a lease whose client has none. Of the ids of requests, as in etcd, so that those of a member ascend.
-    pub fn new_lease_id(&self) -> LeaseId {
-        LeaseId((self.inner.request_ids.next() & i64::MAX as u64).max(1).cast_signed())
-    }
-
-    /// As [`Self::propose`], for a caller that looks at the request afterwards.
-    ///
-    /// # Errors
-    /// As [`Self::propose`].
-    pub async fn propose_kept(&self, request: &mut InternalRaftRequest) -> Result<Reply, RequestError> {
-        if self.apply_gap() > MAX_APPLY_GAP {
-            return Err(RequestError::TooManyRequests);
-        }
-        let id = self.inner.request_ids.next();
-        request.header.get_or_insert_default().id = id;
-        let data = Bytes::from(request.encode_to_vec());
-        if data.len() > self.inner.max_request_bytes {
-            return Err(RequestError::RequestTooLarge);
-        }
-        let started = self.inner.clock.now();
-        let mut waiting = Waiting::begin(&self.inner, id);
-        match self.inner.proposals.try_send(Queued { id, data }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => return Err(RequestError::TooManyRequests),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(RequestError::Stopped),
-        }
-        match tokio::time::timeout(self.request_timeout(), &mut waiting.reply).await {
-            Ok(Ok(answer)) => Ok(answer?),
-            // Given up: a snapshot took the place of entries, this one perhaps among them.
-            Ok(Err(_)) | Err(_) => {
-                self.inner.counters.failed_proposals.fetch_add(1, Ordering::Relaxed);
-                Err(self.timeout_reason(started))
-            }
-        }
-    }
-
-    /// etcd tells a client whether its wait may be due to a leader that was lost meanwhile.
-    fn timeout_reason(&self, started: crate::clock::Ticks) -> RequestError {
-        let since = self.inner.counters.leader_since.load(Ordering::Relaxed);
-        let lost_before = since.saturating_sub(2 * self.inner.timing.election.as_millis() as u64);
-        if since > 0 && started.0 > lost_before && started.0 < since {
-            return RequestError::TimeoutLeaderFailed;
-        }
-        // A leader is named, but it is not heard, or as leader this member is not answered.
-        match (self.raft_leader(), self.leader()) {
-            (Some(_), None) => RequestError::TimeoutConnectionLost,
-            (Some(_), Some(_)) | (None, _) => RequestError::Timeout,
-        }
-    }
-
-    /// Waits until this member has applied all that was committed in the cluster when the call began.
-    ///
-    /// # Errors
-    /// `NoLeader` if none is known; `Timeout`.
-    pub async fn read_index(&self) -> Result<(), RequestError> {
-        let (done, answer) = oneshot::channel();
-        self.inner.reads.send(done).await.map_err(|_| RequestError::Stopped)?;
-        match tokio::time::timeout(self.request_timeout(), answer).await {
-            Ok(answer) => answer.map_err(|_| RequestError::Stopped)?,
-            Err(_elapsed) => Err(RequestError::Timeout),
-        }
-    }
-
-    /// Waits until this member has applied `index`.
-    pub async fn await_applied(&self, index: u64) -> Result<(), RequestError> {
-        let mut applied = self.applied_watch();
-        let reached = applied.wait_for(|applied| *applied >= index);
-        match tokio::time::timeout(self.request_timeout(), reached).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_closed)) => Err(RequestError::Stopped),
-            Err(_elapsed) => Err(RequestError::Timeout),
-        }
-    }
-
     pub fn status(&self) -> RaftStatus {
         let watched = self.inner.raft.metrics();
         let metrics = watched.borrow_watched();
@@ -395,13 +271,6 @@ impl Consensus {
     /// The present term; what each answer says of it.
     pub fn term(&self) -> u64 {
         self.inner.raft.metrics().borrow_watched().current_term
-    }
-
-    /// Committed entries that are not applied here yet.
-    fn apply_gap(&self) -> u64 {
-        let watched = self.inner.raft.metrics();
-        let committed = watched.borrow_watched().local_committed.as_ref().map_or(0, |id| id.index() + 1);
-        committed.saturating_sub(self.inner.worker.applied_index())
     }
 
     pub(super) fn raft(&self) -> &Raft<TypeConfig, StateMachine> {
@@ -467,6 +336,14 @@ impl Consensus {
         self.inner.defragmenting.clone()
     }
 
+    pub(super) fn views(&self) -> &Views {
+        &self.inner.views
+    }
+
+    pub(super) fn hashing(&self) -> &Semaphore {
+        &self.inner.hashing
+    }
+
     pub(super) fn state_files(&self) -> &Arc<StateFiles> {
         &self.inner.state_files
     }
@@ -487,33 +364,6 @@ impl Consensus {
         let peer = metrics.membership_config.membership().get_node(&to.0);
         let urls = &peer.ok_or_else(|| Status::unavailable("unknown member"))?.urls;
         self.inner.peers.client(to, urls, purpose)
-    }
-
-    pub(super) fn info(&self) -> internal::PeerInfoResponse {
-        let status = self.status();
-        internal::PeerInfoResponse {
-            member_id: self.member_id().0,
-            cluster_id: self.cluster_id().0,
-            protocol: PROTOCOL,
-            version: crate::ETCD_VERSION.to_owned(),
-            leader: status.leader.unwrap_or_default().0,
-            term: status.term,
-            applied: status.applied,
-            last_log: status.last_log,
-        }
-    }
-
-    /// Asks every other member for its version. None for those that do not answer.
-    pub async fn member_versions(&self) -> Vec<Option<String>> {
-        let metrics = self.metrics();
-        let others = metrics.membership_config.membership().nodes().map(|(id, _)| MemberId(*id));
-        let asked = others.filter(|id| *id != self.member_id()).map(|id| async move {
-            let mut client = self.peer_client(id, Purpose::Forward).ok()?;
-            let mut request = Request::new(internal::PeerInfoRequest {});
-            request.set_timeout(self.inner.timing.election);
-            Some(client.info(request).await.ok()?.into_inner().version)
-        });
-        futures_util::future::join_all(asked).await
     }
 
     /// The last entry of the log of this member.

@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod convert;
 mod members;
+mod peer_network;
 mod server;
 mod snapshot;
 
@@ -14,9 +15,15 @@ pub use members::ask_members;
 pub use server::PeerService;
 
 use crate::types::{ClusterId, MemberId};
+use std::ops::RangeInclusive;
 
-/// The version of the messages in `proto/internal`. A member refuses callers whose version it cannot serve.
+/// The version of the messages in `proto/internal` that this member speaks. It rises only when messages change in another
+/// way than by fields and calls that may be missing, and then a release later than [`UNDERSTOOD`] does: so every build
+/// understands the one before it, and is understood by it.
 pub const PROTOCOL: u32 = 1;
+
+/// The versions of callers that are served; all others are refused.
+const UNDERSTOOD: RangeInclusive<u32> = 1..=1;
 
 /// The longest message that a member takes from another, etcd's limit (`rafthttp`, readBytesLimit). As much is reserved when a
 /// length is announced, so that a length is not believed without bound. Entries are shorter by orders.

@@ -4,7 +4,7 @@ use super::check::{self, Known};
 use super::convert;
 use super::snapshot::receive_snapshot;
 use super::{
-    CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL, PROTOCOL_HEADER, TO_HEADER, WAS_REMOVED,
+    CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL_HEADER, TO_HEADER, UNDERSTOOD, WAS_REMOVED,
 };
 use crate::raft::Consensus;
 use crate::types::{LeaseId, LogPosition, MemberId};
@@ -12,6 +12,7 @@ use futures_util::{Stream, StreamExt};
 use keelstone_proto::internal;
 use keelstone_proto::internal::peer_server::{Peer, PeerServer};
 use openraft::raft::StreamAppendError;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +49,7 @@ impl PeerService {
     /// As [`Self::caller`], be it a member that was removed.
     fn caller_or_removed(&self, metadata: &MetadataMap) -> Result<MemberId, Status> {
         let Identity { cluster, member } = self.consensus.identity();
-        check_protocol(metadata)?;
+        check_protocol(metadata, &UNDERSTOOD)?;
         let number = |header: &str| number(metadata, header);
         if number(CLUSTER_HEADER) != Some(cluster.0) {
             return Err(Status::failed_precondition("etcdserver: cluster ID mismatch"));
@@ -64,11 +65,19 @@ fn number(metadata: &MetadataMap, header: &str) -> Option<u64> {
     metadata.get(header)?.to_str().ok()?.parse().ok()
 }
 
-fn check_protocol(metadata: &MetadataMap) -> Result<(), Status> {
-    if number(metadata, PROTOCOL_HEADER) != Some(u64::from(PROTOCOL)) {
-        return Err(Status::failed_precondition(format!("peer protocol must be {PROTOCOL}")));
+/// # Errors
+/// `FailedPrecondition`: the caller's version is not among those understood, or it does not say which it is.
+fn check_protocol(metadata: &MetadataMap, understood: &RangeInclusive<u32>) -> Result<(), Status> {
+    let spoken = number(metadata, PROTOCOL_HEADER);
+    if spoken.is_some_and(|spoken| understood.contains(&u32::try_from(spoken).unwrap_or(u32::MAX))) {
+        return Ok(());
     }
-    Ok(())
+    let spoken = spoken.map_or("none that can be read".to_owned(), |spoken| spoken.to_string());
+    let (least, most) = (understood.start(), understood.end());
+    Err(Status::failed_precondition(format!(
+        "this member ({}) understands versions {least} to {most} of the peer protocol, the caller speaks {spoken}",
+        crate::ETCD_VERSION
+    )))
 }
 
 /// What is known here now, for a check.
@@ -194,7 +203,7 @@ impl Peer for PeerService {
         &self,
         request: Request<internal::MembersRequest>,
     ) -> Result<Response<internal::MembersResponse>, Status> {
-        check_protocol(request.metadata())?;
+        check_protocol(request.metadata(), &UNDERSTOOD)?;
         Ok(Response::new(self.consensus.listed_members()))
     }
 
@@ -222,5 +231,38 @@ impl Peer for PeerService {
     ) -> Result<Response<internal::PeerInfoResponse>, Status> {
         self.caller(request.metadata())?;
         Ok(Response::new(self.consensus.info()))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<internal::HashKvRequest>,
+    ) -> Result<Response<internal::HashKvResponse>, Status> {
+        self.caller(request.metadata())?;
+        let answer = self.consensus.answer_hash(*request.get_ref()).await;
+        Ok(Response::new(answer.map_err(|error| Status::unavailable(error.to_string()))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::network::PROTOCOL;
+
+    fn checked(spoken: &str, understood: RangeInclusive<u32>) -> Result<(), String> {
+        let mut metadata = MetadataMap::new();
+        metadata.insert(PROTOCOL_HEADER, spoken.parse().expect("ASCII"));
+        check_protocol(&metadata, &understood).map_err(|status| status.message().to_owned())
+    }
+
+    #[test]
+    fn callers_of_this_version_and_the_one_before_are_served_and_later_ones_are_told_why_not() {
+        assert_eq!(checked(&PROTOCOL.to_string(), UNDERSTOOD), Ok(()));
+        assert_eq!((checked("1", 1..=2), checked("2", 1..=2)), (Ok(()), Ok(())));
+        for spoken in ["0", "3", "4294967298", "x", "-1"] {
+            let said = checked(spoken, 1..=2).expect_err(spoken);
+            assert!(said.contains("understands versions 1 to 2 of the peer protocol"), "{said}");
+        }
+        assert!(checked("3", 1..=2).expect_err("too new").ends_with("the caller speaks 3"));
+        assert!(check_protocol(&MetadataMap::new(), &UNDERSTOOD).is_err(), "no version at all");
     }
 }

@@ -65,7 +65,7 @@ async fn read_state(
         return;
     }
     let mut sum = Checksum::default();
-    let mut export = state.view.version().export(CHUNK_BYTES);
+    let mut export = state.version.export(CHUNK_BYTES);
     loop {
         let mut reading = export;
         let read = files.threads.run(Work::Read, move || {

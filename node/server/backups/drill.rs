@@ -5,7 +5,6 @@ use super::{DRILL, Shared};
 use crate::api::Drilled;
 use crate::backup::archive::{Catalogue, Chain, NoChain, ReplayError, replay};
 use crate::backup::destination::Failure;
-use crate::storage::StorageError;
 use crate::types::{HumanBytes, LogPosition};
 use std::io;
 use std::path::Path;
@@ -26,8 +25,6 @@ enum DrillError {
     Scratch(#[from] io::Error),
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    #[error("scratch file: {0}")]
-    State(#[from] StorageError),
     #[error("it ends with entry {}, recorded is {}", .found.index, .expected.index)]
     Place { expected: LogPosition, found: LogPosition },
     #[error("revision {revision} has the hash {restored} when restored and {live} here")]
@@ -81,7 +78,7 @@ impl Shared {
     fn restore_to(&self, path: &Path, chain: &Chain, drilled: &mut Drilled) -> Result<(), DrillError> {
         let file = self.disk.create(path)?;
         let restored = replay(&self.destination, chain, None, file, &self.stop)?;
-        let found = restored.at()?;
+        let found = restored.state.at;
         (drilled.entries, drilled.revision, drilled.hashes) = (restored.entries, found.revision, restored.hashes);
         let expected = chain.end().to.position();
         if found.position() != expected {

@@ -3,7 +3,8 @@
 //! entries are purged, or the log is another) it begins anew and has a full backup made behind that place.
 
 use super::{Retry, Shared};
-use crate::backup::archive::{self, ArchiveError, Catalogue, Kind, Link, Manifest, Place, SegmentWriter, Stopped};
+use crate::apply::StateSnapshot;
+use crate::backup::archive::{ArchiveError, Catalogue, Kind, Link, Manifest, Pinned, Place, SegmentWriter, Stopped};
 use crate::backup::destination::Failure;
 use crate::clock::Ticks;
 use crate::storage::StorageError;
@@ -65,16 +66,23 @@ pub async fn run(shared: Shared) {
         tick.tick().await;
         let now = shared.clock.now();
         let leads = shared.consensus.leads();
-        if !(if leads { follower.has_work(&shared, interval, now) } else { follower.head.is_some() }) {
+        let has_work = if leads { follower.has_work(&shared, interval, now) } else { follower.head.is_some() };
+        if !has_work {
             continue;
         }
+        let pinned = if leads && follower.needs_state(interval, now) {
+            let Ok(state) = shared.worker.pin().await else { return };
+            Some(state)
+        } else {
+            None
+        };
         let at_work = shared.clone();
         let step = move || {
             if !leads {
                 follower.abandon();
                 return Follower::default();
             }
-            follower.step(&at_work, interval);
+            follower.step(&at_work, pinned);
             follower
         };
         let Ok(back) = shared.aside(step).await else { return };
@@ -84,11 +92,17 @@ pub async fn run(shared: Shared) {
 
 impl Follower {
     fn has_work(&self, shared: &Shared, interval: Duration, now: Ticks) -> bool {
-        let Some(head) = self.head.as_ref().filter(|_| self.retry.is_due(now)) else {
-            return self.retry.is_due(now);
-        };
+        if !self.retry.is_due(now) {
+            return false;
+        }
+        let Some(head) = &self.head else { return true };
         let last = self.open.as_ref().map_or(head.place.index, |(writer, _)| writer.last().index);
-        self.is_due(interval, now) || shared.consensus.status().applied > last
+        self.is_due(interval, now) || shared.worker.applied_index() > last
+    }
+
+    /// Whether it is to be known which state the log leads to: where a segment begins or ends.
+    fn needs_state(&self, interval: Duration, now: Ticks) -> bool {
+        self.head.is_none() || self.is_due(interval, now)
     }
 
     fn is_due(&self, interval: Duration, now: Ticks) -> bool {
@@ -104,9 +118,9 @@ impl Follower {
         }
     }
 
-    /// Blocks while it copies.
-    fn step(&mut self, shared: &Shared, interval: Duration) {
-        match self.go_on(shared, interval) {
+    /// Blocks while it copies. With a pinned state it ends the open segment there.
+    fn step(&mut self, shared: &Shared, pinned: Option<StateSnapshot>) {
+        match self.go_on(shared, pinned) {
             Ok(()) => {}
             Err(FollowError::State(error)) => shared.unreadable(&error),
             Err(FollowError::Archive(ArchiveError::Stopped(Stopped))) => self.abandon(),
@@ -124,17 +138,14 @@ impl Follower {
         }
     }
 
-    fn go_on(&mut self, shared: &Shared, interval: Duration) -> Result<(), FollowError> {
-        let view = shared.views.load();
-        let at = archive::place(&view)?;
-        let head = match &self.head {
-            Some(head) => head.clone(),
-            None => {
-                let Some(head) = find_head(shared, at)? else { return Ok(()) };
-                self.head.insert(head).clone()
-            }
-        };
-        if at.index <= head.place.index {
+    fn go_on(&mut self, shared: &Shared, pinned: Option<StateSnapshot>) -> Result<(), FollowError> {
+        let state = pinned.map(Pinned::of).transpose()?;
+        if let Some(state) = state.as_ref().filter(|_| self.head.is_none()) {
+            self.head = find_head(shared, state.at)?;
+        }
+        let Some(head) = self.head.clone() else { return Ok(()) };
+        let upto = state.as_ref().map_or_else(|| shared.worker.applied_index(), |state| state.at.index);
+        if upto <= head.place.index {
             return Ok(());
         }
         let now = shared.clock.now();
@@ -143,41 +154,48 @@ impl Follower {
             let writer = SegmentWriter::begin(&shared.destination, ids, shared.clock.wall(), head.place)?;
             self.open = Some((writer, now));
         }
-        if let Some((writer, _)) = &mut self.open {
-            match copy(shared, writer, at.index) {
-                Err(FollowError::Log(WalError::Purged { .. })) => {
-                    self.abandon();
-                    self.head = Some(begin_anew(shared, head.place, at, "purged"));
-                    return Ok(());
-                }
-                copied => copied?,
+        let Some((mut writer, began)) = self.open.take() else { return Ok(()) };
+        let copied = copy(shared, &mut writer, upto);
+        self.open = Some((writer, began));
+        match (copied, state) {
+            (Err(FollowError::Log(WalError::Purged { .. })), _) => {
+                // The next step finds that it cannot go on, and begins anew.
+                self.abandon();
+                self.head = None;
             }
+            (Err(error), _) => return Err(error),
+            (Ok(()), Some(state)) => self.seal(shared, &state, head.follows)?,
+            (Ok(()), None) => {}
         }
-        if self.is_due(interval, now)
-            && let Some((writer, _)) = self.open.take()
-        {
-            let hash = self.is_hash_due(now).then(|| self.hash(shared, &view)).flatten();
-            let sealed =
-                writer.seal(&shared.taken(&view, at, shared.clock.wall(), hash), head.follows, &shared.stop)?;
-            self.sealed(shared, &sealed, shared.clock.now().since(now));
-        }
+        Ok(())
+    }
+
+    fn seal(&mut self, shared: &Shared, state: &Pinned, follows: Option<Link>) -> Result<(), FollowError> {
+        let now = shared.clock.now();
+        let Some((writer, _)) = self.open.take() else { return Ok(()) };
+        let hash = if self.is_hash_due(now) { self.hash(shared, state) } else { None };
+        let sealed = writer.seal(&shared.taken(state, shared.clock.wall(), hash), follows, &shared.stop)?;
+        self.sealed(shared, &sealed, shared.clock.now().since(now));
         Ok(())
     }
 
     fn sealed(&mut self, shared: &Shared, segment: &Manifest, took: Duration) {
         shared.succeeded(segment, took);
-        self.retry.succeeded();
+        let had_failed = std::mem::take(&mut self.retry).failures > 0;
         self.head = Some(Head { place: segment.to, follows: Some(segment.link()) });
-        shared.rhythm.send_modify(|rhythm| rhythm.last_delta = Some(segment.created()));
+        shared.rhythm.send_modify(|rhythm| {
+            rhythm.last_delta = Some(segment.created());
+            rhythm.last_failure.take_if(|_| had_failed);
+        });
     }
 
     fn is_hash_due(&self, now: Ticks) -> bool {
         self.hashed.is_none_or(|(took, at)| now.since(at) >= took * HASH_SHARE)
     }
 
-    fn hash(&mut self, shared: &Shared, view: &crate::mvcc::View) -> Option<u32> {
+    fn hash(&mut self, shared: &Shared, state: &Pinned) -> Option<u32> {
         let began = shared.clock.now();
-        let hash = shared.hash_kv(view);
+        let hash = shared.hash_kv(state);
         let ended = shared.clock.now();
         self.hashed = Some((ended.since(began), ended));
         hash

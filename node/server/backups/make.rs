@@ -3,8 +3,9 @@
 
 use super::{Retry, Shared};
 use crate::api::BackupJob;
+use crate::apply::StateSnapshot;
 use crate::backup::SaveError;
-use crate::backup::archive::{self, ArchiveError, Catalogue, Kind, Manifest, Stopped};
+use crate::backup::archive::{self, ArchiveError, Catalogue, Kind, Manifest, Pinned, Stopped};
 use crate::backup::destination::Failure;
 use crate::config::backup::Schedule;
 use std::sync::atomic::Ordering;
@@ -108,10 +109,10 @@ impl Maker {
     }
 
     async fn full(&mut self, reason: &'static str) -> Result<Manifest, ArchiveError> {
-        let (shared, created, began) = (self.shared.clone(), self.shared.clock.wall(), self.shared.clock.now());
-        let made = self.shared.aside(move || shared.take_full(created)).await;
+        let began = self.shared.clock.now();
+        let made = self.shared.full().await;
         let took = self.shared.clock.now().since(began);
-        match made.unwrap_or(Err(Stopped.into())) {
+        match made {
             Ok(backup) => {
                 self.shared.succeeded(&backup, took);
                 tracing::debug!(name = backup.name, reason, "why this backup was made");
@@ -150,18 +151,23 @@ impl Maker {
 }
 
 impl Shared {
+    async fn full(&self) -> Result<Manifest, ArchiveError> {
+        let (shared, created) = (self.clone(), self.clock.wall());
+        let state = self.worker.pin().await.map_err(|_| Stopped)?;
+        self.aside(move || shared.take_full(state, created)).await.unwrap_or(Err(Stopped.into()))
+    }
+
     /// Blocks for as long as it takes.
-    fn take_full(&self, created: SystemTime) -> Result<Manifest, ArchiveError> {
-        let view = self.views.load();
+    fn take_full(&self, state: StateSnapshot, created: SystemTime) -> Result<Manifest, ArchiveError> {
         let fail = |error: SaveError| {
             if let SaveError::Storage(error) = &error {
                 self.unreadable(error);
             }
             ArchiveError::Save(error)
         };
-        let at = archive::place(&view).map_err(|error| fail(error.into()))?;
-        let taken = self.taken(&view, at, created, self.hash_kv(&view));
-        match archive::store(&self.destination, view.version(), &taken, &self.stop) {
+        let state = Pinned::of(state).map_err(|error| fail(error.into()))?;
+        let taken = self.taken(&state, created, self.hash_kv(&state));
+        match archive::store(&self.destination, &state.version, &taken, &self.stop) {
             Err(ArchiveError::Save(error)) => Err(fail(error)),
             stored => stored,
         }

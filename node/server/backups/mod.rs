@@ -8,14 +8,15 @@ mod make;
 
 use super::{EndProcess, Node, StateFailed};
 use crate::api::{BackupDoor, BackupJob, BackupRhythm};
+use crate::apply::Worker;
 use crate::backup::Metrics;
-use crate::backup::archive::{self, Manifest, Place, Stop, Taken};
+use crate::backup::archive::{self, Manifest, Pinned, Stop, Taken};
 use crate::backup::destination::{Destination, Folder};
 use crate::clock::{Clock, Ticks};
 use crate::config::backup::Backup;
 use crate::disk::Disk;
 use crate::lease::min_ttl_secs;
-use crate::mvcc::{ReadError, View, Views};
+use crate::mvcc::{ReadError, Views};
 use crate::raft::Consensus;
 use crate::storage::StorageError;
 use crate::threads::{Stopping, Threads, Work};
@@ -53,6 +54,7 @@ struct Shared {
     settings: Backup,
     destination: Arc<dyn Destination>,
     consensus: Consensus,
+    worker: Worker,
     views: Views,
     wal: Wal,
     disk: Arc<dyn Disk>,
@@ -88,6 +90,7 @@ impl Backups {
             settings: settings.clone(),
             destination: Arc::new(folder),
             consensus: node.consensus.clone(),
+            worker: node.worker.clone(),
             views: node.published.views.clone(),
             wal: node.wal.clone(),
             disk: Arc::clone(&node.disk),
@@ -144,14 +147,14 @@ impl Shared {
         }
     }
 
-    /// What a manifest says of the state that `view` shows.
-    fn taken(&self, view: &View, at: Place, created: SystemTime, hash_kv: Option<u32>) -> Taken {
+    /// What a manifest says of a state.
+    fn taken(&self, state: &Pinned, created: SystemTime, hash_kv: Option<u32>) -> Taken {
         Taken {
             cluster: self.consensus.cluster_id(),
             member: self.consensus.member_id(),
             created,
-            at,
-            compact_revision: view.compacted(),
+            at: state.at,
+            compact_revision: state.compact_revision,
             hash_kv,
             lease_min_ttl_secs: min_ttl_secs(self.consensus.timing().election),
         }
@@ -162,15 +165,15 @@ impl Shared {
         (self.end_process)(&StateFailed { path: self.state_path.clone(), cause: error });
     }
 
-    fn hash_kv(&self, view: &View) -> Option<u32> {
-        match view.hash_kv(0) {
-            Ok(hash) => Some(hash.hash),
+    /// None if the store was compacted since the state was pinned.
+    fn hash_kv(&self, state: &Pinned) -> Option<u32> {
+        match self.views.load().hash_kv(state.at.revision) {
+            Ok(hash) if hash.compact_revision == state.compact_revision => Some(hash.hash),
             Err(ReadError::Storage(error)) => {
                 self.unreadable(&error);
                 None
             }
-            // Not of the present revision.
-            Err(ReadError::Compacted { .. } | ReadError::FutureRevision { .. }) => None,
+            Ok(_) | Err(ReadError::Compacted { .. } | ReadError::FutureRevision { .. }) => None,
         }
     }
 

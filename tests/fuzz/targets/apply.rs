@@ -116,7 +116,7 @@ fn check(input: &[u8]) -> Verdict {
     }
     let seen = node::fingerprint(&single)?;
     same(&seen, &node::fingerprint(&batched)?, "two members")?;
-    single.commit_durably().map_err(|error| format!("commit: {error:?}"))?;
+    single.commit(Durability::Durable).map_err(|error| format!("commit: {error:?}"))?;
     drop(single);
     let reopened = node::open(file).map_err(|error| format!("open again: {error}"))?;
     let reopened = node::applier(reopened).map_err(|error| format!("open again: {error:?}"))?;

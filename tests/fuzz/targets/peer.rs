@@ -54,7 +54,7 @@ pub struct Call {
     from: u64,
 }
 
-const METHODS: [(&str, &str); 11] = [
+const METHODS: [(&str, &str); 12] = [
     ("Append", "AppendRequest"),
     ("Vote", "VoteRequest"),
     ("InstallSnapshot", "SnapshotChunk"),
@@ -66,6 +66,7 @@ const METHODS: [(&str, &str); 11] = [
     ("Info", "PeerInfoRequest"),
     ("ChangeMembers", "ChangeMembersRequest"),
     ("Members", "MembersRequest"),
+    ("HashKv", "HashKvRequest"),
 ];
 
 /// A peer that gets no answer goes on.

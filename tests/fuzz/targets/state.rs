@@ -73,7 +73,7 @@ fn check(input: &[u8]) -> Verdict {
     }
     node::finish_compaction(&mut applier).map_err(|error| format!("opened, then compaction: {error:?}"))?;
     seen.push(node::fingerprint(&applier)?);
-    applier.commit_durably().map_err(|error| format!("opened, then commit: {error:?}"))?;
+    applier.commit(Durability::Durable).map_err(|error| format!("opened, then commit: {error:?}"))?;
     drop(applier);
     let reopened = open(file).map_err(|refused| format!("opened once, then refused: {refused}"))?;
     seen.push(node::fingerprint(&reopened)?);
@@ -99,7 +99,7 @@ pub fn rows_of(entries: &[Entry]) -> Vec<Row> {
             break;
         }
     }
-    applier.commit_durably().expect("memory does not fail");
+    applier.commit(Durability::Durable).expect("memory does not fail");
     drop(applier);
     let version = node::open(file).expect("our own file").version().expect("our own file");
     let rows_of = |(place, table): (usize, Table)| {

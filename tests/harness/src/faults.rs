@@ -3,6 +3,8 @@
 use crate::check::{Truth, agreement, assert_none, lease, linear, watch};
 use crate::history::Outcome;
 use crate::load::{Load, LoadSpec};
+use crate::proto::etcdserverpb::alarm_request::AlarmAction;
+use crate::proto::etcdserverpb::{AlarmRequest, AlarmType};
 use crate::proto::mvccpb::Event;
 use crate::{Client, Cluster, Flow, Random, wait};
 use std::time::Duration;
@@ -150,6 +152,10 @@ pub async fn judge(clients: &[Client], mut load: Load) -> Summary {
     let (truth, faults) = Truth::replay(&remains.watched[0].events());
     assert_none("the history", &faults);
     assert_eq!(truth.last_revision(), last, "the history ends where the scan does");
+    let listed = AlarmRequest { action: AlarmAction::Get.into(), ..Default::default() };
+    let raised = clients[0].alarm(listed).await.expect("alarms").alarms;
+    let corrupt = raised.iter().any(|alarm| alarm.alarm() == AlarmType::Corrupt);
+    assert!(!corrupt, "a corruption check says that members differ: {raised:?}");
     let hash = clients[0].hash_kv(0).await.expect("HashKV");
     let kept_from = hash.compact_revision.max(0) + 1;
     let tail: Vec<Event> =

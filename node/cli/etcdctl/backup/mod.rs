@@ -321,7 +321,7 @@ async fn drill(call: &mut Call) -> Outcome {
             Drill { full: chain.full.name.clone(), segments: chain.segments.len() as u64, ..Drill::default() };
         let (began, beside) = (Instant::now(), std::env::temp_dir().join("keelstone-drill"));
         let rehearsed = place.restored(&chain, None, &beside, |state| {
-            (drill.entries, drill.revision, drill.hashes) = (state.entries, state.at()?.revision, state.hashes);
+            (drill.entries, drill.revision, drill.hashes) = (state.entries, state.state.at.revision, state.hashes);
             Ok(())
         });
         match rehearsed {

@@ -15,6 +15,8 @@ pub enum Mode {
     CatchUp,
     OneKey,
     Million,
+    /// A member that missed all the keys.
+    Member,
     Ci,
     Plot,
     /// Prints what the file of samples holds.
@@ -47,7 +49,7 @@ pub struct Args {
     pub gate: bool,
 }
 
-const USAGE: &str = "usage: bench [all|one|three|catch-up|one-key|million|ci|plot|table] [--keelstone PATH] [--etcd PATH] \
+const USAGE: &str = "usage: bench [all|one|three|catch-up|one-key|million|member|ci|plot|table] [--keelstone PATH] [--etcd PATH] \
     [--seconds N] [--rounds N] [--row TEXT] [--server etcd|keelstone] [--million N] [--unpinned] \
     [--folder PATH] [--samples FILE] [--out FILE.svg] [--gate]";
 
@@ -80,6 +82,7 @@ impl Args {
                 "catch-up" => args.mode = Mode::CatchUp,
                 "one-key" => args.mode = Mode::OneKey,
                 "million" => args.mode = Mode::Million,
+                "member" => args.mode = Mode::Member,
                 "ci" => args.mode = Mode::Ci,
                 "plot" => args.mode = Mode::Plot,
                 "table" => args.mode = Mode::Table,

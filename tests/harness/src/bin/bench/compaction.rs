@@ -5,7 +5,7 @@ use crate::load::{Client, Load, finish};
 use crate::open_loop::at_rate;
 use crate::report::Report;
 use crate::rows::*;
-use crate::usage::{Meter, Spent};
+use crate::usage::{MIB, Meter, Spent};
 use bytes::Bytes;
 use keelstone_harness::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use keelstone_harness::proto::etcdserverpb::{CompactionRequest, DefragmentRequest};
@@ -13,7 +13,6 @@ use keelstone_harness::{Cluster, wait};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tonic::Code;
 
 /// Puts are due this often, so a stall is seen to five milliseconds.
 const PER_SEC: u32 = 200;
@@ -40,20 +39,18 @@ pub async fn run(cluster: &Cluster, keys: &[Bytes], server: usize, report: &mut 
     report.add_value(COMPACTION_WAIT, server, longest);
     report.add_value(COMPACTION_TIMES, server, longest / quiet);
 
-    let mut is_built = true;
+    let size_mib = async || client.status().await.expect("status").db_size as f64 / MIB;
+    let before_mib = size_mib().await;
     let defragment = async {
-        match MaintenanceClient::new(client.channel()).defragment(DefragmentRequest {}).await {
-            Ok(_) => {}
-            Err(status) if status.code() == Code::Unimplemented => is_built = false,
-            Err(status) => panic!("defragment: {status}"),
-        }
+        MaintenanceClient::new(client.channel()).defragment(DefragmentRequest {}).await.expect("a defragmentation");
     };
     let (longest, spent) = puts_during(cluster, keys, defragment).await;
-    let figures =
-        [(DEFRAGMENT, spent.time.as_secs_f64()), (DEFRAGMENT_WAIT, longest), (DEFRAGMENT_TIMES, longest / quiet)];
-    for (row, figure) in figures {
-        report.add_value(row, server, if is_built { figure } else { f64::NAN });
-    }
+    let after_mib = size_mib().await;
+    report.add_value(DEFRAGMENT, server, spent.time.as_secs_f64());
+    report.add_value(DEFRAGMENT_WAIT, server, longest);
+    report.add_value(DEFRAGMENT_TIMES, server, longest / quiet);
+    report.add_value(DEFRAGMENTED, server, after_mib);
+    report.add_value(DEFRAGMENT_FREED, server, 1.0 - after_mib / before_mib);
 }
 
 /// etcd lets puts time out while it defragments much. That is how long they waited, and the next one goes on.

@@ -2,7 +2,7 @@
 
 use crate::calls::{PUT, put_frame};
 use crate::load::finish_within;
-use crate::subject::connect;
+use crate::subject::connect_to;
 use crate::wire::Caller;
 use bytes::Bytes;
 use keelstone_harness::Cluster;
@@ -21,7 +21,12 @@ const ATTEMPTS: usize = 5;
 /// # Panics
 /// If it takes longer than `limit`.
 pub async fn fill(cluster: &Cluster, keys: &Arc<Vec<Bytes>>, limit: Duration) -> Duration {
-    let connections = connect(cluster, LOADERS).await;
+    fill_through(cluster, &(0..cluster.len()).collect::<Vec<_>>(), keys, limit).await
+}
+
+/// As [`fill`], through some members.
+pub async fn fill_through(cluster: &Cluster, places: &[usize], keys: &Arc<Vec<Bytes>>, limit: Duration) -> Duration {
+    let connections = connect_to(cluster, places, LOADERS).await;
     let (begun, next, again) = (Instant::now(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let tasks = (0..LOADERS)
         .map(|number| {

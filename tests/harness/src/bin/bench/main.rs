@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! cargo build --release --bin keelstone && cargo run --release -p keelstone-harness --bin bench -- \
-//!     [all|one|three|catch-up|one-key|million|ci|plot|table] [--etcd PATH] [--seconds N] [--rounds N] [--row TEXT] …
+//!     [all|one|three|catch-up|one-key|million|member|ci|plot|table] [--etcd PATH] [--seconds N] [--rounds N] [--row TEXT] …
 //! ```
 //! - `one`, `three`: loads on one member and on three; `catch-up`: lagging watchers; `one-key`: a million puts to one
-//!   key; `million`: a million keys; `all`: all of these, about half an hour
+//!   key; `million`: a million keys; `member`: one that missed them; `all`: all of these, about half an hour
 //! - `ci`: a few rows for a noisy machine, judged by CPU ratios with a margin; `plot --out FILE.svg`: latency against
 //!   offered rate
 //! - `table --samples FILE` prints what earlier runs with `--samples FILE` measured; such a run can be gone on with
@@ -32,6 +32,7 @@ mod report;
 mod rows;
 mod rules;
 mod samples;
+mod snapshot;
 mod subject;
 mod svg;
 mod table;
@@ -76,12 +77,14 @@ async fn run(args: &Args) -> bool {
             catch_up::run(&once, &subjects, &mut report).await;
             one_key::run(&once, &subjects, &mut report).await;
             million::run(&once, &subjects, &mut report).await;
+            snapshot::to_member(&once, &subjects, &mut report).await;
         }
         Mode::One => loads::one(args, &subjects, &mut report).await,
         Mode::Three => loads::three(args, &subjects, &mut report).await,
         Mode::CatchUp => catch_up::run(args, &subjects, &mut report).await,
         Mode::OneKey => one_key::run(args, &subjects, &mut report).await,
         Mode::Million => million::run(args, &subjects, &mut report).await,
+        Mode::Member => snapshot::to_member(args, &subjects, &mut report).await,
         Mode::Ci => ci::run(args, &subjects, &mut report).await,
         Mode::Plot => plot::run(args, &subjects).await,
         Mode::Table => {}

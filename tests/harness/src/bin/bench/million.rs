@@ -7,7 +7,7 @@ use crate::report::Report;
 use crate::rows::*;
 use crate::subject::Subjects;
 use crate::usage::{Usage, folder_mib, usage};
-use crate::{compaction, few_writes};
+use crate::{compaction, few_writes, snapshot};
 use bytes::Bytes;
 use keelstone_harness::{Cluster, wait};
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub async fn run(args: &Args, subjects: &Subjects, report: &mut Report) {
             // A revision of each key is to be compacted.
             fill(&cluster, &keys, FILL_LIMIT).await;
             wait::pass(REST).await;
+            snapshot::to_client(&cluster, server, report).await;
             compaction::run(&cluster, &keys, server, report).await;
         }
     }

@@ -97,9 +97,14 @@ const RULES: &[(&str, Figure, Limit, Level)] = &[
     (FEW_WRITTEN, Value, RatioAtMost(1.0), Goal),
     (RESTART, Value, AtMost(2.5), Gate),
     (RESTART, Value, AtMost(2.0), Goal),
+    (COMPACTION, Value, RatioAtMost(0.33), Gate),
     (COMPACTION, Value, RatioAtMost(0.25), Goal),
-    (COMPACTION_TIMES, Value, AtMost(3.0), Goal),
-    (DEFRAGMENT_TIMES, Value, AtMost(3.0), Goal),
+    (COMPACTION_TIMES, Value, AtMost(3.0), Gate),
+    (DEFRAGMENT_TIMES, Value, AtMost(3.0), Gate),
+    (DEFRAGMENTED, Value, RatioAtMost(1.1), Gate),
+    (SNAPSHOT_RSS, Value, AtMost(32.0), Gate),
+    (MEMBER_SENDER_RSS, Value, AtMost(32.0), Gate),
+    (MEMBER_RECEIVER_RSS, Value, AtMost(32.0), Gate),
 ];
 
 /// The rules of a row, gates first.

@@ -34,7 +34,12 @@ impl Subjects {
 
     /// Starts `members` of one server on fresh data directories and waits until they serve.
     pub async fn start(&self, server: usize, members: usize) -> Cluster {
-        let spec = ClusterSpec { proxied: false, ..ClusterSpec::of(members) };
+        self.start_with(server, members, &[]).await
+    }
+
+    /// As [`Self::start`], with flags.
+    pub async fn start_with(&self, server: usize, members: usize, flags: &[&str]) -> Cluster {
+        let spec = ClusterSpec { proxied: false, ..ClusterSpec::of(members) }.with_flags(flags);
         let mut cluster = Cluster::prepare(&self.suites[server], &spec).await;
         for place in 0..members {
             self.launch(&mut cluster, place);
@@ -64,9 +69,14 @@ impl Subjects {
 
 /// The connections that `clients` clients share, to all members in turn.
 pub async fn connect(cluster: &Cluster, clients: usize) -> Vec<Connection> {
+    connect_to(cluster, &(0..cluster.len()).collect::<Vec<_>>(), clients).await
+}
+
+/// As [`connect`], to some members.
+pub async fn connect_to(cluster: &Cluster, places: &[usize], clients: usize) -> Vec<Connection> {
     let mut connections = Vec::new();
     for number in 0..clients.min(CONNECTIONS) {
-        connections.push(Connection::open(cluster[number % cluster.len()].client_port).await);
+        connections.push(Connection::open(cluster[places[number % places.len()]].client_port).await);
     }
     connections
 }
