@@ -1,12 +1,12 @@
 //! One binary, three faces: the server as `etcd`, the client as `etcdctl`, the offline tool as `etcdutl`. The name
 //! it was started by decides, or else the first argument: `keelstone server|ctl|utl`.
 
-mod backups;
 mod data_dir;
 mod default_host;
 mod etcd;
 mod etcdctl;
 mod etcdutl;
+mod exit;
 mod form;
 mod not_built;
 mod notices;

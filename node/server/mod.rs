@@ -1,6 +1,6 @@
 //! The root: reads what is on the disk, wires every part, and takes them down in order.
 
-mod backups;
+pub mod backups;
 pub mod bootstrap;
 mod clients;
 mod compactor;

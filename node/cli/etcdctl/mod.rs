@@ -43,7 +43,7 @@ mod utility;
 mod watch;
 mod words;
 
-use super::backups::exit;
+use super::exit;
 use client::{Client, Deadline, Settings};
 use failure::{BAD_FEATURE, Failure, Outcome};
 use flags::Values;

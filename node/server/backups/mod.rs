@@ -3,6 +3,7 @@
 //! All of it runs aside; no request waits for it, and memory is a few pieces of a file.
 
 mod drill;
+pub mod files;
 mod follow;
 mod make;
 
@@ -77,7 +78,7 @@ impl fmt::Debug for Backups {
 
 impl Backups {
     /// For a member that has a place for them, with the door for its operators.
-    pub fn new(node: &Node, settings: &Backup, metrics: Metrics) -> (Self, BackupDoor) {
+    pub(super) fn new(node: &Node, settings: &Backup, metrics: Metrics) -> (Self, BackupDoor) {
         let folder = Folder::new(Arc::clone(&node.disk), settings.directory.path().to_owned());
         let (jobs, queue) = mpsc::channel(QUEUE_LEN);
         let (rhythm, seen) = watch::channel(BackupRhythm {

@@ -1,5 +1,5 @@
 //! `keelstone ctl backup`, which etcdctl does not have: backups that members make by themselves. With `--backup-dir` what
-//! needs no member is done here, on the files (`crate::cli::backups`).
+//! needs no member is done here, on the files (`crate::server::backups::files`).
 
 mod print;
 
@@ -9,8 +9,9 @@ use super::flags::Flag;
 use super::tree::{Command, Group};
 use super::{Call, go};
 use crate::backup::archive::{Forget, ForgetError, Manifest, NoChain, Unreadable};
-use crate::cli::backups::{self, Place, Unknown, exit};
+use crate::cli::exit;
 use crate::config::backup::{Retention, RetentionError, UrlError};
+use crate::server::backups::files::{self, Place, Unknown};
 use keelstone_proto::keelstonepb as pb;
 use print::{Drill, Forgotten, Listing, Rhythm, Shown, Verdict};
 use prost::Message;
@@ -119,7 +120,7 @@ fn usage(text: impl std::fmt::Display) -> Failure {
 /// The code that tells a script what kind of error it is.
 fn failed(error: anyhow::Error) -> Failure {
     let is_lost = |unreadable: &Unreadable| matches!(unreadable, Unreadable::Read(_));
-    let code = if backups::is_damage(&error) || error.downcast_ref().is_some_and(|error| !is_lost(error)) {
+    let code = if files::is_damage(&error) || error.downcast_ref().is_some_and(|error| !is_lost(error)) {
         exit::VERIFICATION_FAILED
     } else if error.is::<Unknown>() || error.is::<NoChain>() {
         exit::NOT_FOUND
@@ -279,7 +280,7 @@ fn copy(call: &mut Call) -> Outcome {
     };
     let place = place(url)?;
     let backups = place.named(call.words()).map_err(|error| failed(error.into()))?;
-    let target = backups::target(&to).map_err(failed)?;
+    let target = files::target(&to).map_err(failed)?;
     let mut verdict = Verdict::default();
     for backup in backups {
         match place.copy(&backup, &target) {
@@ -325,7 +326,7 @@ async fn drill(call: &mut Call) -> Outcome {
             Ok(())
         });
         match rehearsed {
-            Err(error) if !backups::is_damage(&error) => return Err(failed(error)),
+            Err(error) if !files::is_damage(&error) => return Err(failed(error)),
             rehearsed => drill.failure = rehearsed.err().map(|error| format!("{error:#}")),
         }
         drill.millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -12,15 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// How our own commands end beside 0 and 1 (reference/observability.md D2).
-pub mod exit {
-    pub const USAGE: u8 = 2;
-    pub const VERIFICATION_FAILED: u8 = 3;
-    pub const NOT_FOUND: u8 = 4;
-    pub const PARTIAL: u8 = 5;
-    pub const RETRYABLE: u8 = 75;
-}
-
 /// No backup has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no backup {0:?}")]
