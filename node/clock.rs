@@ -22,7 +22,7 @@ impl Ticks {
 /// Where a node takes its time from.
 pub trait Clock: Debug + Send + Sync {
     fn now(&self) -> Ticks;
-    /// Wall time: for ids and log lines only, never for a decision.
+    /// Wall time: for ids, log lines, and what an operator asks for by the calendar (when to back up, what to keep of it).
     fn wall(&self) -> SystemTime;
 }
 
@@ -69,6 +69,30 @@ pub fn timestamp(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", since.subsec_micros())
 }
 
+/// A minute of the calendar, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Civil {
+    pub year: u64,
+    /// From 1.
+    pub month: u64,
+    /// From 1.
+    pub day: u64,
+    pub hour: u64,
+    pub minute: u64,
+    /// Days since Sunday.
+    pub weekday: u64,
+}
+
+impl Civil {
+    pub fn of(unix_secs: u64) -> Self {
+        let days = unix_secs / 86_400;
+        let (year, month, day) = civil_date(days);
+        // 1970 began on a Thursday.
+        let weekday = (days + 4) % 7;
+        Self { year, month, day, hour: unix_secs / 3600 % 24, minute: unix_secs / 60 % 60, weekday }
+    }
+}
+
 /// Year, month and day of the Gregorian calendar, from days since 1970-01-01 (Howard Hinnant's `civil_from_days`,
 /// for days after the epoch). Years are counted from March, so that the leap day is the last of its year.
 fn civil_date(days: u64) -> (u64, u64, u64) {
@@ -94,5 +118,7 @@ mod tests {
         assert_eq!(at(951_782_400, 0), "2000-02-29T00:00:00.000000Z");
         assert_eq!(at(1_795_410_203, 485_506), "2026-11-23T05:03:23.485506Z");
         assert_eq!(at(4_107_542_399, 5), "2100-02-28T23:59:59.000005Z");
+        let leap_day = Civil { year: 2000, month: 2, day: 29, hour: 0, minute: 0, weekday: 2 };
+        assert_eq!(Civil::of(951_782_400), leap_day);
     }
 }

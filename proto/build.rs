@@ -9,7 +9,7 @@ use std::{env, fs};
 /// Where imports start. `etcd` first, so that its files have the names that etcd's importers use.
 const ROOTS: [&str; 2] = ["etcd", "."];
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "etcd/authpb/auth.proto",
     "etcd/etcdserverpb/etcdserver.proto",
     "etcd/etcdserverpb/raft_internal.proto",
@@ -26,11 +26,13 @@ const FILES: [&str; 16] = [
     "etcd/walpb/record.proto",
     "internal/log.proto",
     "internal/peer.proto",
+    "keelstone/backup.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=etcd");
     println!("cargo::rerun-if-changed=internal");
+    println!("cargo::rerun-if-changed=keelstone");
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
 
     let mut descriptors = protox::compile(FILES, ROOTS)?;

@@ -6,6 +6,7 @@
 
 mod answer;
 mod auth;
+mod backup;
 mod call;
 mod call_timer;
 mod checks;
@@ -44,6 +45,7 @@ mod status;
 mod stream_end;
 pub mod watch;
 
+pub use backup::{BackupDoor, BackupJob, BackupRefused, BackupRhythm, Drilled};
 pub use edge::{CallDoor, Doors, Edge, PageDoor};
 pub use header::Answerer;
 pub use health::HealthService;

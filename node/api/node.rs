@@ -1,5 +1,6 @@
 //! What the services share: the parts of the node they ask, and the few steps that many of them take.
 
+use super::backup::BackupDoor;
 use super::header::Answerer;
 use super::metrics::{Metrics, Outcomes};
 use super::status::ApiError;
@@ -39,6 +40,8 @@ pub struct Node {
     pub lessor: Arc<Lessor>,
     pub metrics: Metrics,
     pub settings: Settings,
+    /// None: the member has no place for backups.
+    pub backups: Option<BackupDoor>,
     published: Published,
     threads: Threads,
     storage_stats: Box<dyn Fn() -> StorageStats + Send + Sync>,
@@ -72,6 +75,7 @@ pub struct Parts {
     pub published: Published,
     pub metrics: Metrics,
     pub settings: Settings,
+    pub backups: Option<BackupDoor>,
     pub threads: Threads,
     pub storage_stats: Box<dyn Fn() -> StorageStats + Send + Sync>,
     pub on_unreadable: OnUnreadable,
@@ -91,7 +95,8 @@ impl fmt::Debug for Node {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { consensus, worker, published, metrics, settings, threads, storage_stats, on_unreadable } = parts;
+        let Parts { consensus, worker, published, metrics, settings, backups, threads, storage_stats, on_unreadable } =
+            parts;
         Self {
             consensus,
             worker,
@@ -99,6 +104,7 @@ impl Node {
             lessor: Arc::clone(&published.lessor),
             metrics,
             settings,
+            backups,
             published,
             threads,
             storage_stats,
@@ -221,6 +227,14 @@ impl Node {
     ) -> Result<T, ApiError> {
         let read = self.threads.run(Work::Read, read).await.map_err(|_| ApiError::Stopped)?;
         read.map_err(|error| self.refuse(error))
+    }
+
+    /// Runs work on files aside, which blocks for as long as it likes.
+    ///
+    /// # Errors
+    /// `Stopped` if the node is ending.
+    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+        self.threads.run(Work::Read, work).await.map_err(|_| ApiError::Stopped)
     }
 
     /// Waits until the rows below a compacted revision are gone for good.

@@ -89,6 +89,13 @@ rpcs! {
     Observe = "v3electionpb.Election", "Observe", ServerStream;
     Resign = "v3electionpb.Election", "Resign", Unary;
 
+    BackupNow = "keelstonepb.Backup", "Now", Unary;
+    BackupList = "keelstonepb.Backup", "List", Unary;
+    BackupVerify = "keelstonepb.Backup", "Verify", Unary;
+    BackupForget = "keelstonepb.Backup", "Forget", Unary;
+    BackupDrill = "keelstonepb.Backup", "Drill", Unary;
+    BackupSchedule = "keelstonepb.Backup", "Schedule", Unary;
+
     HealthCheck = "grpc.health.v1.Health", "Check", Unary;
     HealthList = "grpc.health.v1.Health", "List", Unary;
     HealthWatch = "grpc.health.v1.Health", "Watch", ServerStream;
@@ -107,9 +114,13 @@ impl Rpc {
         self.labels().kind != CallKind::Unary
     }
 
-    /// Whether its service takes its time, to say more of it than that (etcd's `logUnaryRequestStats`).
+    /// Whether its service takes its time, to say more of it than that (etcd's `logUnaryRequestStats`). Backups take as
+    /// long as the state is large, and have lines of their own.
     pub fn times_itself(self) -> bool {
-        matches!(self, Rpc::Range | Rpc::Put | Rpc::DeleteRange | Rpc::Txn)
+        matches!(
+            self,
+            Rpc::Range | Rpc::Put | Rpc::DeleteRange | Rpc::Txn | Rpc::BackupNow | Rpc::BackupVerify | Rpc::BackupDrill
+        )
     }
 
     /// Whether a learner may serve the call at all; of `Range` it serves only the serializable ones.

@@ -1,6 +1,7 @@
 //! All gRPC services of the client port, and which call belongs to which.
 
 use super::auth::AuthService;
+use super::backup::BackupService;
 use super::call::RequestBody;
 use super::call_timer::Caller;
 use super::cluster::ClusterService;
@@ -26,6 +27,7 @@ use keelstone_proto::etcdserverpb::cluster_server::ClusterServer;
 use keelstone_proto::etcdserverpb::lease_server::LeaseServer;
 use keelstone_proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use keelstone_proto::health::health_server::HealthServer;
+use keelstone_proto::keelstonepb::backup_server::BackupServer;
 use keelstone_proto::v3electionpb::election_server::ElectionServer;
 use keelstone_proto::v3lockpb::lock_server::LockServer;
 use std::convert::Infallible;
@@ -44,6 +46,7 @@ pub struct Services<W> {
     auth: AuthServer<AuthService>,
     lock: LockServer<LockService>,
     election: ElectionServer<ElectionService>,
+    backup: BackupServer<BackupService>,
     health: HealthServer<HealthService>,
 }
 
@@ -80,6 +83,7 @@ impl<W> Services<W> {
             auth: AuthServer::new(AuthService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
             lock: LockServer::new(LockService(recipes.clone())).max_decoding_message_size(UNBOUNDED),
             election: ElectionServer::new(ElectionService(recipes)).max_decoding_message_size(UNBOUNDED),
+            backup: BackupServer::new(BackupService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
             health: HealthServer::new(health).max_decoding_message_size(UNBOUNDED),
         }
     }
@@ -161,6 +165,12 @@ impl<W> Services<W> {
             Rpc::Campaign | Rpc::Proclaim | Rpc::ElectionLeader | Rpc::Observe | Rpc::Resign => {
                 call!(self.election, request)
             }
+            Rpc::BackupNow
+            | Rpc::BackupList
+            | Rpc::BackupVerify
+            | Rpc::BackupForget
+            | Rpc::BackupDrill
+            | Rpc::BackupSchedule => call!(self.backup, request),
             Rpc::HealthCheck | Rpc::HealthList | Rpc::HealthWatch => call!(self.health, request),
         }
     }

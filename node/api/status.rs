@@ -1,6 +1,7 @@
 //! The only table of gRPC codes and error texts. The text is the contract: etcd's client maps errors by it
 //! (etcd `api/v3rpc/rpctypes/error.go`, `server/etcdserver/api/v3rpc/util.go`).
 
+use super::backup::BackupRefused;
 use crate::admission::AdmissionError;
 use crate::apply::{self, ApplyError};
 use crate::cluster::MemberChangeError;
@@ -20,6 +21,8 @@ macro_rules! table {
             NotBuilt(&'static str),
             /// A message beyond the receive limit, as grpc-go says it.
             MessageTooLarge { bytes: usize, max_bytes: usize },
+            /// Of `keelstonepb.Backup`.
+            Backup { code: Code, text: String },
             /// What etcd has no code for leaves it as Unknown with the raw text.
             Raw(String),
         }
@@ -35,6 +38,7 @@ macro_rules! table {
                         Code::ResourceExhausted,
                         format!("grpc: received message larger than max ({bytes} vs. {max_bytes})").into(),
                     ),
+                    ApiError::Backup { code, text } => (*code, text.as_str().into()),
                     ApiError::Raw(text) => (Code::Unknown, text.as_str().into()),
                 }
             }
@@ -194,6 +198,19 @@ impl From<ApplyError> for ApiError {
             ApplyError::ClusterVersion => ApiError::Raw(error.to_string()),
             ApplyError::AuthNotBuilt => ApiError::NotBuilt("authentication"),
         }
+    }
+}
+
+impl From<BackupRefused> for ApiError {
+    fn from(refused: BackupRefused) -> Self {
+        let code = match refused {
+            BackupRefused::NoPlace | BackupRefused::Forget(_) => Code::FailedPrecondition,
+            BackupRefused::Busy | BackupRefused::List(_) => Code::Unavailable,
+            BackupRefused::Unknown { .. } => Code::NotFound,
+            BackupRefused::NotMade(_) => Code::Internal,
+            BackupRefused::Retention(_) => Code::InvalidArgument,
+        };
+        ApiError::Backup { code, text: format!("keelstone: {refused}") }
     }
 }
 

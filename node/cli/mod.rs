@@ -6,6 +6,7 @@ mod default_host;
 mod etcd;
 mod etcdctl;
 mod etcdutl;
+mod exit;
 mod form;
 mod not_built;
 mod notices;

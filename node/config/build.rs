@@ -74,6 +74,7 @@ pub fn build(
                 _ => values.duration("warning-unary-request-duration").or_zero(),
             },
         },
+        backup: super::backup::read(values).expect("checked before"),
         gates: values.gates().clone(),
     })
 }

@@ -1,6 +1,7 @@
 //! etcd's checks of settings that must fit together (`embed.Config.Validate`), in its order and with its texts,
 //! then ours: what is not built yet is refused by name.
 
+use super::backup::{self, BackupError};
 use super::notice::Notice;
 use super::table::{FLAGS, Flag, State};
 use super::url::{ListenUrlError, Url, check_bind, check_host, join};
@@ -9,7 +10,8 @@ use super::values::Values;
 use super::{AutoCompaction, Gate, log};
 use std::time::Duration;
 
-/// Why settings are refused; all but [`SettingsError::NotBuilt`] and [`SettingsError::CorruptCheckTime`] are etcd's texts.
+/// Why settings are refused; all but [`SettingsError::NotBuilt`], [`SettingsError::CorruptCheckTime`] and those of our own flags
+/// are etcd's texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     #[error(transparent)]
@@ -69,6 +71,8 @@ pub enum SettingsError {
     Listen(#[from] ListenUrlError),
     #[error("TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme")]
     NoCertificate(Url),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error("--{flag} is not built yet in Keelstone: it belongs to {feature}. Leave it at its default{}", default_text(.default))]
     NotBuilt { flag: String, feature: &'static str, default: &'static str },
 }
@@ -95,6 +99,7 @@ pub fn check(values: &Values, source: Source, notices: &mut Vec<Notice>) -> Resu
         return Err(SettingsError::AdvertiseClientUnset);
     }
     auto_compaction(values)?;
+    backup::read(values)?;
     let gates = values.gates();
     if gates.enabled(Gate::LeaseCheckpointPersist) && !gates.enabled(Gate::LeaseCheckpoint) {
         return Err(SettingsError::CheckpointPersistAlone);

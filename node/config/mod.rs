@@ -6,6 +6,7 @@
 //! returned as [`Notice`]s, since where to log is itself a setting.
 
 pub mod args;
+pub mod backup;
 pub mod bootstrap;
 mod build;
 pub mod check;

@@ -2,6 +2,7 @@
 //! `embed.Config.Validate`); the one thing checked later is the initial cluster, which only a member without a
 //! log reads: see [`Bootstrap::members`].
 
+use super::backup::Backup;
 use super::bootstrap::Bootstrap;
 use super::gates::FeatureGates;
 use super::url::{ListenUrl, Url};
@@ -25,6 +26,8 @@ pub struct Settings {
     pub downgrade_check: Duration,
     pub log: Log,
     pub observe: Observe,
+    /// None: there is no place for backups.
+    pub backup: Option<Backup>,
     pub gates: FeatureGates,
 }
 

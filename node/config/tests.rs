@@ -86,6 +86,9 @@ fn another_value(flag: &Flag) -> String {
         ("v2-deprecation", _) => "gone".to_owned(),
         ("tls-min-version" | "tls-max-version", _) => "TLS1.3".to_owned(),
         ("feature-gates", _) => "LeaseCheckpoint=true".to_owned(),
+        ("backup-dir", _) => "file:///x".to_owned(),
+        ("backup-schedule", _) => "@daily".to_owned(),
+        ("backup-retention", _) => "count=7".to_owned(),
         (_, kind::Value::Bool(default)) => (!default).to_string(),
         (_, kind::Value::Duration(_)) => "77s".to_owned(),
         (_, kind::Value::Urls(_)) => "http://127.0.0.1:7".to_owned(),
@@ -125,6 +128,8 @@ fn a_flag_that_is_set_changes_the_settings_or_is_refused_or_named_in_the_log() {
         let beside: &[&str] = match flag.name {
             "listen-client-urls" => &["--advertise-client-urls=http://localhost:2379"],
             "auto-compaction-mode" => &["--auto-compaction-retention=7"],
+            "backup-schedule" | "backup-retention" => &["--backup-dir=file:///x"],
+            "backup-delta-interval" => &["--backup-dir=file:///x", "--backup-schedule=@daily"],
             _ => &[],
         };
         let arg = format!("--{}={}", flag.name, another_value(flag));

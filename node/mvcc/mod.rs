@@ -39,6 +39,6 @@ pub use key_index::KeyIndex;
 pub use metrics::Metrics;
 pub use query::{Content, RangeQuery, RangeResult, RangeRows, ReadError, SortOrder, SortTarget};
 pub use revision::{Revision, RowKey};
-pub use store::{Opened, Store, check_rows, compacted_of, revision_of};
+pub use store::{Opened, Store, check_rows, compacted_of, revisions};
 pub use view::{View, Views};
 pub use write::{KeyRevisions, Txn, WriteBatch};

@@ -166,17 +166,16 @@ pub fn check_rows(version: &Version) -> Result<(), StorageError> {
     load::check(version)
 }
 
-/// The current revision of a state, without an index.
+/// The newest revision of a state, and the lowest one that can be read (-1 if nothing was compacted), as [`Store::open`] finds
+/// them.
 ///
 /// # Errors
-/// Its last row or a mark of a compaction is none of etcd's.
-pub fn revision_of(version: &Version) -> Result<i64, StorageError> {
-    let last_main = match version.last_key_row()? {
-        Some(row) => parse_row_key(&row)?.revision().main,
-        None => 0,
-    };
-    let compacted = compact_mark(version, SCHEDULED_KEY)?.max(compact_mark(version, FINISHED_KEY)?);
-    Ok(last_main.max(compacted.unwrap_or(-1)).max(1))
+/// They cannot be read.
+pub fn revisions(version: &Version) -> Result<(i64, i64), StorageError> {
+    let (scheduled, finished) = (compact_mark(version, SCHEDULED_KEY)?, compact_mark(version, FINISHED_KEY)?);
+    let compacted = scheduled.max(finished).unwrap_or(-1);
+    let last = version.last_key_row()?.map_or(Ok(0), |row| parse_row_key(&row).map(|key| key.revision().main))?;
+    Ok((last.max(compacted).max(1), compacted))
 }
 
 /// The compact revision that rows of `meta` give; -1 without a mark.

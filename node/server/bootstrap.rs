@@ -1,5 +1,6 @@
 //! What is on the disk decides how a member starts: new, or again. Nothing is served before this is done.
 
+use super::backups::DRILL;
 use super::import::{self, Places, Workshop};
 use super::{World, force_new_cluster, offline};
 use crate::cluster::{self, InitialCluster, Member};
@@ -279,7 +280,7 @@ pub(super) fn resolve(url: &Url) -> Result<Url, String> {
 
 /// A crash before a rename leaves a file that nobody relies on, as large as the state at worst.
 fn remove_leftovers(disk: &dyn Disk, state_path: &Path) -> anyhow::Result<()> {
-    for extension in [FRESH, raft::RECEIVED, raft::COPIED] {
+    for extension in [FRESH, raft::RECEIVED, raft::COPIED, DRILL] {
         let left = state_path.with_extension(extension);
         if is_there(disk, &left)? {
             disk.remove_file(&left).with_context(|| format!("remove {}", left.display()))?;

@@ -5,7 +5,9 @@ use super::registers::Registers;
 use super::shutdown::DRAIN;
 use super::{Node, StateFailed, space};
 use crate::api::watch::{Parts as WatchParts, WatchService};
-use crate::api::{self, ConnectionSettings, Doors, Edge, HealthService, PageSet, Pages, Services, serve_client};
+use crate::api::{
+    self, BackupDoor, ConnectionSettings, Doors, Edge, HealthService, PageSet, Pages, Services, serve_client,
+};
 use crate::api::{StreamEnder, StreamEnds};
 use crate::config::{Gate, Settings};
 use crate::metrics::server::{ServerFacts, ServerReading, register};
@@ -36,7 +38,12 @@ pub struct Clients {
 impl Clients {
     /// # Errors
     /// A metric is registered already.
-    pub fn new(node: &Node, settings: &Settings, registers: &Registers) -> anyhow::Result<Self> {
+    pub fn new(
+        node: &Node,
+        settings: &Settings,
+        registers: &Registers,
+        backups: Option<BackupDoor>,
+    ) -> anyhow::Result<Self> {
         let quota_bytes = space::quota_bytes(settings);
         register_server_metrics(node, settings, quota_bytes, &registers.registry)?;
         let (sizes, room) = (registers.storage.clone(), node.room.clone());
@@ -53,6 +60,7 @@ impl Clients {
                 warn_apply_after: settings.observe.warn_apply_duration,
                 warn_unary_after: settings.observe.warn_unary_request_duration,
             },
+            backups,
             threads: node.threads.clone(),
             storage_stats: Box::new(move || {
                 let (total_bytes, in_use_bytes) = sizes.sizes();

@@ -1,5 +1,6 @@
 //! The root: reads what is on the disk, wires every part, and takes them down in order.
 
+pub mod backups;
 pub mod bootstrap;
 mod clients;
 mod compactor;
@@ -153,6 +154,7 @@ struct Node {
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
     threads: Threads,
+    disk: Arc<dyn Disk>,
     end_process: EndProcess,
     state_path: PathBuf,
     room: space::Room,
@@ -245,7 +247,7 @@ impl Node {
             on_applied,
             applied,
             state_files: StateFiles::new(
-                disk,
+                Arc::clone(&disk),
                 state_path.clone(),
                 cache_bytes,
                 registers.storage.clone(),
@@ -269,6 +271,7 @@ impl Node {
             hub,
             clock,
             threads,
+            disk,
             end_process,
             state_path,
             room,
@@ -342,7 +345,15 @@ impl Node {
                 end_process(&StateFailed { path, cause: &error });
             }
         });
-        let clients = clients::Clients::new(self, settings, registers)?;
+        let (backups, door) = settings
+            .backup
+            .as_ref()
+            .map(|backup| backups::Backups::new(self, backup, registers.backup.clone()))
+            .unzip();
+        if let Some(backups) = backups {
+            background.spawn(backups.run());
+        }
+        let clients = clients::Clients::new(self, settings, registers, door)?;
         clients.serve_metrics(listeners.metrics, &mut serving, &stopping);
         let ended = tokio::select! {
             ended = self.until_ended(stop.as_mut()) => ended,

@@ -1,7 +1,7 @@
 //! The metrics of all parts, in one registry that nothing global knows.
 
 use crate::metrics::corruption::CorruptionMetrics;
-use crate::{alarm, api, apply, cluster, lease, metrics, mvcc, storage, wal, watch};
+use crate::{alarm, api, apply, backup, cluster, lease, metrics, mvcc, storage, wal, watch};
 use prometheus::Registry;
 
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub struct Registers {
     pub alarm: alarm::Metrics,
     pub cluster: cluster::Metrics,
     pub watch: watch::Metrics,
+    pub backup: backup::Metrics,
     pub api: api::Metrics,
     pub corruption: CorruptionMetrics,
 }
@@ -33,6 +34,7 @@ impl Registers {
             alarm: alarm::Metrics::register(&registry)?,
             cluster: cluster::Metrics::register(&registry)?,
             watch: watch::Metrics::register(&registry)?,
+            backup: backup::Metrics::register(&registry)?,
             corruption: CorruptionMetrics::register(&registry)?,
             api: api::Metrics::register(&registry, apply.slow_applies())?,
             apply,

@@ -65,6 +65,11 @@ package! {
     internal = "keelstone.internal.v1"
 }
 
+package! {
+    /// What operators may ask of a Keelstone member and not of etcd.
+    keelstonepb = "keelstonepb"
+}
+
 /// All packages above and `versionpb` (options only, so it has no module), as an encoded
 /// `google.protobuf.FileDescriptorSet` with imports and without comments.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -79,7 +79,7 @@ fn service_lines(of: &ServiceDescriptor) -> Vec<String> {
 }
 
 fn is_etcds(package: &str) -> bool {
-    !matches!(package, "google.protobuf" | "keelstone.internal.v1")
+    !matches!(package, "google.protobuf" | "keelstone.internal.v1" | "keelstonepb")
 }
 
 fn our_lines() -> BTreeSet<String> {

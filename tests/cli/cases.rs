@@ -104,6 +104,10 @@ pub const REFUSED: &[Case] = &[
     file("feature-gates: foo=true", "unrecognized feature gate: foo"),
     file("initial-cluster-state: foo", "unexpected clusterState \"foo\""),
 
+    ours(&["--backup-schedule=@daily"], "--backup-schedule needs a --backup-dir"),
+    ours(&["--backup-dir=backups"], "--backup-dir: \"backups\" has no scheme; a local directory is file:///path"),
+    ours(&["--backup-dir=file:///x", "--backup-retention=weeks=4"], "--backup-retention: \"weeks=4\" is no rule: count=N, age=DURATION, hourly=N, daily=N, weekly=N, monthly=N, separated by commas, or all"),
+
     ours(&["--unsafe-no-fsync"], "--unsafe-no-fsync is not built yet in Keelstone: it belongs to running without fsync. Leave it at its default (false)"),
     ours(&["--memory-mlock"], "--memory-mlock is not built yet in Keelstone: it belongs to memory locking. Leave it at its default (false)"),
     ours(&["--grpc-keepalive-min-time=1s"], "--grpc-keepalive-min-time is not built yet in Keelstone: it belongs to a limit on the pings of clients. Leave it at its default (5s)"),

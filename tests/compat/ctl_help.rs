@@ -20,8 +20,9 @@ fn outline(help: &str) -> Vec<String> {
         word if line.starts_with("  ") => word.split(' ').next().unwrap_or_default().to_owned(),
         _ => line.to_owned(),
     };
-    // The commands on files are none of etcdctl 3.7's.
-    let is_ours = |line: &&str| !line.contains("not built yet") && !line.contains("as etcdctl until 3.5");
+    // The commands on files are none of etcdctl 3.7's, and those on backups are ours alone.
+    let others = ["not built yet", "as etcdctl until 3.5", "Keelstone's own"];
+    let is_ours = |line: &&str| others.iter().all(|words| !line.contains(words));
     let lines = lines.into_iter().filter(is_ours);
     lines.filter(|line| !line.is_empty()).map(named).collect()
 }

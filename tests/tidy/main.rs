@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("alarm", "storage"),
     ("cluster", "storage"),
     // What was loaded is read as a member reads it.
-    ("backup", "apply cluster storage wal disk"),
+    ("backup", "apply mvcc lease alarm cluster storage wal disk"),
     ("storage", "disk"),
     ("wal", "disk"),
     ("disk", ""),

@@ -2,10 +2,11 @@
 //! of commands declares what they take and does what they do. `tree`, `flags` and `usage` are cobra and pflag as far as
 //! etcdctl shows them; `client` calls the cluster, `printer` knows the forms of the answers.
 //!
-//! It knows nothing of the server in the same binary: all goes over the wire.
+//! It knows nothing of the server in the same binary: all goes over the wire, but for commands on files (`offline`, `backup`).
 
 mod alarm;
 mod auth;
+mod backup;
 mod check;
 mod client;
 mod compaction;
@@ -44,6 +45,7 @@ mod words;
 
 pub use usage::flags as flag_lines;
 
+use super::exit;
 use client::{Client, Deadline, Settings};
 use failure::{BAD_FEATURE, Failure, Outcome};
 use flags::Values;
@@ -72,6 +74,7 @@ static ROOT: Command = Command {
         &lease::COMMAND,
         &member::COMMAND,
         &snapshot::COMMAND,
+        &backup::COMMAND,
         &mirror::COMMAND,
         &lock::COMMAND,
         &elect::COMMAND,
@@ -147,7 +150,8 @@ pub fn run(args: &[String]) -> ExitCode {
 fn start(command: Located, args: &[String], line: &[String]) -> Outcome {
     let misused = |text: &str| {
         eprintln!("Error: {text}\n{}", usage::usage(&command));
-        Err(Failure::silent(failure::ERROR))
+        let code = if backup::is_own(&command.path()) { exit::USAGE } else { failure::ERROR };
+        Err(Failure::silent(code))
     };
     let values = match Values::parse(&command.flags(), args) {
         Ok(values) => values,

@@ -260,7 +260,7 @@ fn place(storage: &Storage, plan: &Plan, applied: LogPosition, settled: &Settled
     batch.set_applied(applied);
     write_members(&mut batch, settled);
     batch.commit(Durability::Durable)?;
-    Ok(mvcc::revision_of(&storage.version()?)?)
+    Ok(mvcc::revisions(&storage.version()?)?.0)
 }
 
 fn write_members(batch: &mut Batch, settled: &Settled) {

@@ -47,6 +47,15 @@ impl CallError {
             || self.is("etcdserver: user name is empty")
     }
 
+    pub fn code(&self) -> Code {
+        self.status.code()
+    }
+
+    /// Without its code.
+    pub fn text(&self) -> &str {
+        self.status.message()
+    }
+
     /// With its code, as gRPC tells it.
     pub fn as_rpc(&self) -> String {
         format!("rpc error: code = {} desc = {}", name_of(self.status.code()), self.status.message())

@@ -1,6 +1,7 @@
 //! The calls by their paths, each with its messages and whether it may be repeated (etcd `client/v3/retry.go`).
 
 use keelstone_proto::etcdserverpb::*;
+use keelstone_proto::keelstonepb as own;
 use std::marker::PhantomData;
 
 /// A call from `Q` to `A`.
@@ -14,13 +15,14 @@ pub struct Method<Q, A> {
 
 /// Declares the calls of a service.
 macro_rules! methods {
-    ($($name:ident: $request:ty => $response:ty = $path:literal, $repeatable:literal;)*) => {$(
+    ($package:literal: $($name:ident: $request:ty => $response:ty = $path:literal, $repeatable:literal;)*) => {$(
         pub const $name: Method<$request, $response> =
-            Method { path: concat!("/etcdserverpb.", $path), repeatable: $repeatable, messages: PhantomData };
+            Method { path: concat!("/", $package, ".", $path), repeatable: $repeatable, messages: PhantomData };
     )*};
 }
 
 methods! {
+    "etcdserverpb":
     RANGE: RangeRequest => RangeResponse = "KV/Range", true;
     RANGE_STREAM: RangeRequest => RangeStreamResponse = "KV/RangeStream", false;
     PUT: PutRequest => PutResponse = "KV/Put", false;
@@ -62,4 +64,14 @@ methods! {
     ROLE_DELETE: AuthRoleDeleteRequest => AuthRoleDeleteResponse = "Auth/RoleDelete", false;
     ROLE_GRANT: AuthRoleGrantPermissionRequest => AuthRoleGrantPermissionResponse = "Auth/RoleGrantPermission", false;
     ROLE_REVOKE: AuthRoleRevokePermissionRequest => AuthRoleRevokePermissionResponse = "Auth/RoleRevokePermission", false;
+}
+
+methods! {
+    "keelstonepb":
+    BACKUP_NOW: own::NowRequest => own::NowResponse = "Backup/Now", false;
+    BACKUP_LIST: own::ListRequest => own::ListResponse = "Backup/List", true;
+    BACKUP_VERIFY: own::VerifyRequest => own::VerifyResponse = "Backup/Verify", false;
+    BACKUP_FORGET: own::ForgetRequest => own::ForgetResponse = "Backup/Forget", false;
+    BACKUP_DRILL: own::DrillRequest => own::DrillResponse = "Backup/Drill", false;
+    BACKUP_SCHEDULE: own::ScheduleRequest => own::ScheduleResponse = "Backup/Schedule", true;
 }
