@@ -16,7 +16,7 @@ struct Tools {
     etcdctl: PathBuf,
     /// Counts what is in a file.
     status: PathBuf,
-    /// Makes a data directory: ours in every column, since it makes one for our server.
+    /// Make a data directory, a node each in turn. One that etcd's tool makes is taken over by our server when it starts.
     restore: Vec<PathBuf>,
 }
 
@@ -38,8 +38,8 @@ impl Tools {
         }
     }
 
-    fn of_etcd(etcdctl: PathBuf, status: PathBuf) -> Self {
-        Self { etcd: suite().clone(), etcdctl, status, restore: Self::ours().restore }
+    fn of_etcd(etcdctl: PathBuf, status: PathBuf, restore: Vec<PathBuf>) -> Self {
+        Self { etcd: suite().clone(), etcdctl, status, restore }
     }
 
     async fn ctl(&self, endpoints: &[String], line: &[&str]) -> String {
@@ -227,14 +227,15 @@ async fn walk(tools: &Tools) {
 async fn the_operators_page_with_tools_of_3_7() {
     let name = "the_operators_page_with_tools_of_3_7";
     let (Some(etcdctl), Some(etcdutl)) = (tools::etcdctl(7, name), tools::etcdutl(7, name)) else { return };
-    walk(&Tools::of_etcd(etcdctl, etcdutl)).await;
+    walk(&Tools::of_etcd(etcdctl, etcdutl.clone(), vec![etcdutl])).await;
 }
 
 #[tokio::test]
 async fn the_operators_page_with_tools_of_3_5() {
     let name = "the_operators_page_with_tools_of_3_5";
-    let Some(etcdctl) = tools::etcdctl(5, name) else { return };
-    walk(&Tools::of_etcd(etcdctl.clone(), etcdctl)).await;
+    let (Some(etcdctl), Some(etcdutl)) = (tools::etcdctl(5, name), tools::etcdutl(5, name)) else { return };
+    // It has both commands in both tools.
+    walk(&Tools::of_etcd(etcdctl.clone(), etcdctl.clone(), vec![etcdctl, etcdutl])).await;
 }
 
 #[tokio::test]
