@@ -83,14 +83,15 @@ async fn a_drill_passes_and_with_a_damaged_object_fails_as_a_metric_too() {
 
     let objects = place.files().into_iter().filter(|file| file.extension().is_some_and(|end| end != "json"));
     for object in objects {
-        flip(&object, 1_000);
+        let middle = std::fs::metadata(&object).expect("a file").len() as usize / 2;
+        flip(&object, middle);
         for ended in [drill(&cluster).await, place.backup(&["drill", "-w", "json"]).await] {
             assert_eq!(ended.code, 3, "{}: {ended:?}", object.display());
             let failure = ended.json()["failure"].as_str().expect("why").to_owned();
             assert!(failure.contains(&stem(&object)), "{failure}");
         }
         assert_eq!(metric(port, "keelstone_backup_drill_passed").await, 0.0);
-        flip(&object, 1_000);
+        flip(&object, middle);
     }
     assert!(metric(port, "keelstone_backup_drill_failures_total").await >= 2.0);
     drill(&cluster).await.well();
