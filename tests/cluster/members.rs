@@ -169,6 +169,22 @@ async fn a_member_that_was_removed_while_it_was_down_ends_when_it_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_learner_that_was_removed_while_it_was_down_ends_when_it_comes_back() {
+    check(spec(1), async |cluster| {
+        let learner = grow(cluster, &[0], 0, true).await;
+        let id = id_of(&cluster[learner].client()).await;
+        cluster[learner].kill();
+        let client = cluster[0].client();
+        once_healthy("a learner to be removed", || client.member_remove(id)).await;
+        cluster.launch(learner);
+        assert!(cluster[learner].wait_for_exit().await.status.success());
+        let said = "the member has been permanently removed from the cluster";
+        assert!(!cluster[learner].log_lines(said).is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_learner_is_promoted_once_it_has_caught_up() {
     check(spec(1), async |cluster| {
         let client = cluster[0].client();

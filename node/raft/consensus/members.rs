@@ -77,6 +77,23 @@ impl Consensus {
         }
     }
 
+    /// While no leader is known: asks the others now and then, who may have removed this member. One that votes would learn of it by
+    /// standing for election, but a learner calls nobody by itself.
+    pub(super) async fn ask_when_lost(self) {
+        let mut leader = self.leader_watch();
+        loop {
+            // It ends only with the node.
+            if leader.wait_for(Option::is_none).await.is_err() {
+                return;
+            }
+            let found = tokio::time::timeout(self.inner.timing.election * 2, leader.wait_for(Option::is_some));
+            let is_lost = found.await.is_err();
+            if is_lost {
+                self.member_versions().await;
+            }
+        }
+    }
+
     /// Asks every other member for its version. None for those that do not answer.
     pub async fn member_versions(&self) -> Vec<(MemberId, Option<String>)> {
         let metrics = self.metrics();
@@ -85,7 +102,8 @@ impl Consensus {
             let mut client = self.peer_client(id, Purpose::Forward).ok()?;
             let mut request = Request::new(PeerInfoRequest {});
             request.set_timeout(self.inner.timing.election);
-            Some(client.info(request).await.ok()?.into_inner().version)
+            let answer = client.info(request).await.inspect_err(|status| self.peers().heed(status));
+            Some(answer.ok()?.into_inner().version)
         };
         let asked = others.filter(|id| *id != self.member_id()).map(async |id| (id, ask(id).await));
         futures_util::future::join_all(asked).await

@@ -221,6 +221,7 @@ impl Consensus {
         tasks.spawn(read_index::run(consensus.clone(), read_queue));
         tasks.spawn(defragment::run(consensus.clone(), defragment_queue, defragment_active));
         tasks.spawn(consensus.clone().follow_leadership(leader_known));
+        tasks.spawn(consensus.clone().ask_when_lost());
         tasks.spawn(catching_up::run(consensus.clone(), parts.limits.promotes_learners));
         if !parts.limits.stands_at_once {
             consensus.inner.raft.runtime_config().elect(false);
