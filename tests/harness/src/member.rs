@@ -38,6 +38,8 @@ pub struct Member {
     readers: Vec<JoinHandle<()>>,
     /// Where the log of the current process begins.
     log_start: usize,
+    /// Where the log of this program begins: what another one said before is not held against it.
+    judged_from: usize,
     /// Texts of error lines that the test provokes.
     expected_errors: Vec<String>,
     paused: bool,
@@ -57,6 +59,7 @@ impl Member {
             process: None,
             readers: Vec::new(),
             log_start: 0,
+            judged_from: 0,
             expected_errors: Vec::new(),
             paused: false,
         }
@@ -100,6 +103,7 @@ impl Member {
     /// From now on its processes are of another program, on the same data.
     pub(crate) fn set_server(&mut self, server: &Server) {
         self.server = server.clone();
+        self.judged_from = self.log.count();
     }
 
     /// Flags for every start from now on; the last one of a name wins.
@@ -229,7 +233,7 @@ impl Member {
 
     /// Error lines and crashes in the log that the test did not ask for.
     pub fn unexpected_errors(&self) -> Vec<String> {
-        let mut lines = self.log.alarming();
+        let mut lines = self.log.alarming(self.judged_from);
         lines.retain(|line| !self.expected_errors.iter().any(|text| line.contains(text)));
         lines
     }

@@ -53,10 +53,10 @@ impl ServerLog {
         lines[lines.len().saturating_sub(count)..].join("\n")
     }
 
-    /// Lines that need a human: level error or worse, and anything that looks like a crash.
-    pub fn alarming(&self) -> Vec<String> {
+    /// Lines from number `from` on that need a human: level error or worse, and anything that looks like a crash.
+    pub fn alarming(&self, from: usize) -> Vec<String> {
         let lines = self.lines.lock().expect("no panic while holding log lines");
-        lines.iter().filter(|line| is_alarming(line)).cloned().collect()
+        lines.iter().skip(from).filter(|line| is_alarming(line)).cloned().collect()
     }
 }
 
