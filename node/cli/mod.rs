@@ -8,6 +8,7 @@ mod etcdctl;
 mod etcdutl;
 mod exit;
 mod form;
+mod man;
 mod not_built;
 mod notices;
 mod start_line;
@@ -31,6 +32,8 @@ enum Face {
 enum Choice<'a> {
     /// A face and its arguments.
     Face(Face, &'a [String]),
+    /// `keelstone man` and what follows.
+    Man(&'a [String]),
     /// `keelstone --version`, `keelstone --help`.
     Version,
     Help,
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Choice::Face(Face::Server, rest) => etcd::run(&args, rest),
         Choice::Face(Face::Ctl, rest) => etcdctl::run(rest),
         Choice::Face(Face::Utl, rest) => etcdutl::run(rest),
+        Choice::Man(rest) => man::run(rest),
         Choice::Version => print_out(&version::own()),
         Choice::Help => print_out(HELP),
         Choice::Unclear => {
@@ -96,6 +100,7 @@ fn choose(args: &[String]) -> Choice<'_> {
         "server" => Choice::Face(Face::Server, rest),
         "ctl" => Choice::Face(Face::Ctl, rest),
         "utl" => Choice::Face(Face::Utl, rest),
+        "man" => Choice::Man(rest),
         "--version" | "-version" => Choice::Version,
         "--help" | "-help" | "-h" => Choice::Help,
         _ => Choice::Unclear,

@@ -1,7 +1,7 @@
 //! The help text, made from the table.
 
 use super::gates::{GATES, GateState, Stage};
-use super::table::{FLAGS, Section, State};
+use super::table::{FLAGS, Flag, Section, State};
 use std::fmt::Write;
 
 /// What stands on stderr beside a refused command line and before the help.
@@ -21,7 +21,8 @@ pub const USAGE: &str = "Usage:
     Durations in the file are integers, in nanoseconds (600000000000 is 10m).
 ";
 
-const SECTIONS: [(Section, &str); 10] = [
+/// Headings of the sections that are shown.
+pub const SECTIONS: [(Section, &str); 10] = [
     (Section::Member, "Member"),
     (Section::Clustering, "Clustering"),
     (Section::Security, "Security"),
@@ -41,36 +42,56 @@ pub fn flags() -> String {
         let write = write_section(&mut out, section, title);
         write.expect("writing to a String does not fail");
     }
-    out.push_str(
-        "Every flag is also a variable: ETCD_ and its name in upper case with _ for -, as in ETCD_DATA_DIR.\n",
-    );
+    out.push_str(ENVIRONMENT);
+    out.push('\n');
     out
+}
+
+pub const ENVIRONMENT: &str =
+    "Every flag is also a variable: ETCD_ and its name in upper case with _ for -, as in ETCD_DATA_DIR.";
+
+/// The default as people read it.
+pub fn default(flag: &Flag) -> &'static str {
+    if flag.name == "data-dir" { "<name>.etcd" } else { flag.default }
+}
+
+/// What else is to be said of a flag.
+pub fn remark(flag: &Flag) -> Option<String> {
+    match flag.state {
+        State::Later(_) => Some("Not built yet in Keelstone: only the default is taken.".to_owned()),
+        State::NoEffect(why) => Some(format!("Without effect in Keelstone: {why}.")),
+        State::Built | State::Ignored | State::Alias(_) | State::SetsGate(_) => None,
+    }
+}
+
+/// What `--feature-gates` takes, each with what is to be said of it.
+pub fn gates() -> Vec<(&'static str, String)> {
+    let named = GATES.iter().map(|gate| {
+        let stage = match gate.stage {
+            Stage::Alpha => "alpha",
+            Stage::Beta => "beta",
+        };
+        let later = match gate.state {
+            GateState::Built => "",
+            GateState::Later(_) => ", not built yet",
+            GateState::NoEffect(_) => ", without effect",
+        };
+        (gate.name, format!("{stage}, default {}{later}", gate.default))
+    });
+    named.chain([("AllAlpha, AllBeta", "all gates of that stage that are not named".to_owned())]).collect()
 }
 
 fn write_section(out: &mut String, section: Section, title: &str) -> std::fmt::Result {
     writeln!(out, "{title}:")?;
     for flag in FLAGS.iter().filter(|flag| flag.section == section) {
-        let default = if flag.name == "data-dir" { "<name>.etcd" } else { flag.default };
-        writeln!(out, "  --{} '{default}'\n    {}", flag.name, flag.help)?;
+        writeln!(out, "  --{} '{}'\n    {}", flag.name, default(flag), flag.help)?;
         if flag.name == "feature-gates" {
-            for gate in GATES {
-                let stage = match gate.stage {
-                    Stage::Alpha => "alpha",
-                    Stage::Beta => "beta",
-                };
-                let later = match gate.state {
-                    GateState::Built => "",
-                    GateState::Later(_) => ", not built yet",
-                    GateState::NoEffect(_) => ", without effect",
-                };
-                writeln!(out, "      {} ({stage}, default {}{later})", gate.name, gate.default)?;
+            for (gate, note) in gates() {
+                writeln!(out, "      {gate} ({note})")?;
             }
-            writeln!(out, "      AllAlpha, AllBeta (all gates of that stage that are not named)")?;
         }
-        match flag.state {
-            State::Later(_) => writeln!(out, "    Not built yet in Keelstone: only the default is taken.")?,
-            State::NoEffect(why) => writeln!(out, "    Without effect in Keelstone: {why}.")?,
-            _ => {}
+        if let Some(remark) = remark(flag) {
+            writeln!(out, "    {remark}")?;
         }
     }
     writeln!(out)

@@ -2,6 +2,7 @@
 //! etcd 3.7.3; with `KEELSTONE_ETCD` naming such a binary, it has to meet them too.
 
 mod cases;
+mod man;
 mod process;
 
 use keelstone_harness::free_port;

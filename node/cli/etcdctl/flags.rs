@@ -18,6 +18,20 @@ pub enum Kind {
     List,
 }
 
+impl Kind {
+    /// What pflag puts for the value.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Switch => "",
+            Kind::Text => "string",
+            Kind::Int => "int",
+            Kind::Uint => "uint",
+            Kind::Duration => "duration",
+            Kind::List => "strings",
+        }
+    }
+}
+
 /// A flag as its command declares it.
 #[derive(Debug)]
 pub struct Flag {

@@ -24,6 +24,7 @@ mod go;
 mod lease;
 mod lock;
 mod log;
+pub mod man;
 mod member;
 mod mirror;
 mod move_leader;

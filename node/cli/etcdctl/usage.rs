@@ -87,19 +87,11 @@ pub fn flags(flags: &[&Flag], owner: &str) -> String {
 
 fn left_side(flag: &Flag) -> String {
     let short = flag.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
-    let kind = match flag.kind {
-        Kind::Switch => "",
-        Kind::Text => " string",
-        Kind::Int => " int",
-        Kind::Uint => " uint",
-        Kind::Duration => " duration",
-        Kind::List => " strings",
-    };
-    format!("  {short}--{}{kind}", flag.name)
+    format!("  {short}--{} {}", flag.name, flag.kind.word()).trim_end().to_owned()
 }
 
 /// Shown unless it is the zero value of its kind.
-fn default(flag: &Flag) -> String {
+pub fn default(flag: &Flag) -> String {
     match (flag.kind, flag.default) {
         (_, "") | (Kind::Switch, "false") | (Kind::Int | Kind::Uint, "0") => String::new(),
         (Kind::Text, default) => format!(" (default {default:?})"),

@@ -10,6 +10,9 @@ pub const GLOBAL: &[Flag] = &[
     Flag::new("write-out", Kind::Text, "simple", "how to print: fields, json, simple, table").or_short('w'),
 ];
 pub const HELP: &[Flag] = &[Flag::switch("help", "").or_short('h')];
+/// Its flags are those of the server, so it stands in no table.
+pub const PREFLIGHT: (&str, &str) =
+    ("preflight <manifest or flags> <copy of a data directory>", "says whether Keelstone would start on it");
 
 /// A command, as its file declares it.
 #[derive(Debug)]
@@ -87,10 +90,7 @@ pub fn help(commands: &[Command]) -> String {
             ([&command.words.join(" "), arguments].join(" ").trim_end().to_owned(), command.short)
         })
         .collect();
-    // Its flags are those of the server, so it stands in no table.
-    let preflight =
-        ("preflight <manifest or flags> <copy of a data directory>", "says whether Keelstone would start on it");
-    let lines: Vec<_> = lines.into_iter().chain([(preflight.0.to_owned(), preflight.1)]).collect();
+    let lines: Vec<_> = lines.into_iter().chain([(PREFLIGHT.0.to_owned(), PREFLIGHT.1)]).collect();
     let width = lines.iter().map(|(line, _)| line.len()).max().unwrap_or_default();
     let lines: String = lines.iter().map(|(line, short)| format!("  {line:width$}   {short}\n")).collect();
     let mut flags: Vec<&Flag> = GLOBAL.iter().chain(HELP).collect();

@@ -5,6 +5,7 @@ mod command;
 mod completion;
 mod defrag;
 mod hash_kv;
+pub mod man;
 mod migrate;
 mod preflight;
 pub mod snapshot_restore;

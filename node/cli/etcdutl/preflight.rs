@@ -14,7 +14,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const HELP: &str = "Usage:
+pub const HELP: &str = "Usage:
   keelstone utl preflight MANIFEST DATA-DIR
   keelstone utl preflight --name=m1 --listen-client-urls=... DATA-DIR
 
