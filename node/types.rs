@@ -73,6 +73,9 @@ impl fmt::Display for HumanBytes {
     }
 }
 
+/// Is told how many bytes of how many are done, both about right.
+pub type OnProgress<'p> = &'p mut dyn FnMut(u64, u64);
+
 /// A set of keys as requests name it, parsed once: one key, or `[start, end)` with an optional end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeyInterval {

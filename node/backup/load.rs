@@ -9,6 +9,7 @@ use super::bolt::{BoltError, Bucket, Database};
 use crate::apply;
 use crate::cluster::ClusterVersion;
 use crate::storage::{Chunk, Import, Meta, Storage, StorageError, Table, is_own_row};
+use crate::types::OnProgress;
 use bytes::Bytes;
 use keelstone_proto::authpb;
 use prost::Message;
@@ -68,7 +69,24 @@ pub struct Loaded {
 /// The database is damaged, of a later version of etcd, or holds a row that no member could read; the state file cannot be
 /// written.
 pub fn load(database: &Database, import: Import, without: &[Table]) -> Result<Loaded, LoadError> {
-    let (mut import, mut unknown_buckets) = (import, Vec::new());
+    load_observed(database, import, without, &mut |_, _| ())
+}
+
+/// As [`load`], and says how far it is.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_observed(
+    database: &Database,
+    import: Import,
+    without: &[Table],
+    on_progress: OnProgress<'_>,
+) -> Result<Loaded, LoadError> {
+    let (mut import, mut unknown_buckets, mut done) = (import, Vec::new(), 0);
+    let mut add = |bytes: usize| {
+        done += bytes as u64;
+        on_progress(done.min(database.total_bytes()), database.total_bytes());
+    };
     let buckets = database.buckets()?;
     // First, so that nothing is written of what cannot be read.
     for bucket in buckets.iter().filter(|bucket| bucket.name == Table::Meta.name()) {
@@ -77,7 +95,7 @@ pub fn load(database: &Database, import: Import, without: &[Table]) -> Result<Lo
     for bucket in &buckets {
         match std::str::from_utf8(&bucket.name).ok().and_then(Table::named) {
             Some(table) if without.contains(&table) => {}
-            Some(table) => load_bucket(database, bucket, table, &mut import)?,
+            Some(table) => load_bucket(database, bucket, table, &mut import, &mut add)?,
             None => unknown_buckets.push(String::from_utf8_lossy(&bucket.name).into_owned()),
         }
     }
@@ -86,7 +104,13 @@ pub fn load(database: &Database, import: Import, without: &[Table]) -> Result<Lo
     Ok(Loaded { storage, meta, unknown_buckets })
 }
 
-fn load_bucket(database: &Database, bucket: &Bucket, table: Table, import: &mut Import) -> Result<(), LoadError> {
+fn load_bucket(
+    database: &Database,
+    bucket: &Bucket,
+    table: Table,
+    import: &mut Import,
+    loaded: &mut dyn FnMut(usize),
+) -> Result<(), LoadError> {
     let mut rows = database.rows(bucket)?;
     let mut meta_bytes = 0;
     loop {
@@ -109,6 +133,7 @@ fn load_bucket(database: &Database, bucket: &Bucket, table: Table, import: &mut 
             return Err(LoadError::LargeMeta);
         }
         import.push(&chunk)?;
+        loaded(bytes);
     }
 }
 

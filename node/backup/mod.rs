@@ -17,7 +17,7 @@ mod save;
 mod status;
 mod verify;
 
-pub use load::{LoadError, Loaded, load};
+pub use load::{LoadError, Loaded, load, load_observed};
 pub use metrics::Metrics;
 pub use save::{BLOB_BYTES, Blob, Save, SaveError};
 pub use status::{Status, StatusError, status, status_of_file};

@@ -11,6 +11,7 @@ mod form;
 mod man;
 mod not_built;
 mod notices;
+mod progress;
 mod start_line;
 mod table;
 mod version;

@@ -173,7 +173,7 @@ fn defragment_at_start(tools: &Tools<'_>, path: &Path, storage: Storage, thresho
         return storage;
     }
     let World { disk, cache_bytes, .. } = tools.world;
-    match offline::defragment(disk.as_ref(), path, storage, *cache_bytes) {
+    match offline::defragment(disk.as_ref(), path, storage, *cache_bytes, &mut |_, _| ()) {
         Ok(storage) => {
             tracing::info!(
                 path = %path.display(),

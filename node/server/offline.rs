@@ -5,6 +5,7 @@ use crate::config::go_io_error;
 use crate::disk::{Disk, DiskLock, RealDisk};
 use crate::raft;
 use crate::storage::{self, Copy, Durability, Storage};
+use crate::types::OnProgress;
 use anyhow::{Context, anyhow, bail};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -47,8 +48,9 @@ impl Offline {
     ///
     /// # Errors
     /// The state is as it was.
-    pub fn defragment(self) -> anyhow::Result<()> {
-        defragment(&RealDisk, &self.path, self.storage, CACHE_BYTES).map(drop).map_err(|(error, _)| error)
+    pub fn defragment(self, on_progress: OnProgress<'_>) -> anyhow::Result<()> {
+        let done = defragment(&RealDisk, &self.path, self.storage, CACHE_BYTES, on_progress);
+        done.map(drop).map_err(|(error, _)| error)
     }
 }
 
@@ -78,10 +80,11 @@ pub fn defragment(
     path: &Path,
     storage: Storage,
     cache_bytes: usize,
+    on_progress: OnProgress<'_>,
 ) -> Result<Storage, (anyhow::Error, Storage)> {
     let beside = path.with_extension(raft::COPIED);
     let folder = path.parent().unwrap_or(Path::new("."));
-    let copied = make_copy(disk, folder, &beside, &storage, cache_bytes).and_then(|copy| {
+    let copied = make_copy(disk, folder, &beside, &storage, cache_bytes, on_progress).and_then(|copy| {
         disk.rename(&beside, path).with_context(|| format!("rename to {}", path.display()))?;
         Ok(copy)
     });
@@ -107,6 +110,7 @@ fn make_copy(
     beside: &Path,
     storage: &Storage,
     cache_bytes: usize,
+    on_progress: OnProgress<'_>,
 ) -> anyhow::Result<Copy> {
     let in_use_bytes = storage.stats().in_use_bytes;
     // Rows of a fresh file take a little more than they do in the estimate.
@@ -118,8 +122,15 @@ fn make_copy(
     remove_if_there(disk, beside)?;
     let file = disk.create(beside).with_context(|| format!("create {}", beside.display()))?;
     let mut copy = Copy::begin(storage, file, cache_bytes)?;
-    while !copy.step(SLICE_BYTES, Durability::Durable)?.is_whole {}
-    Ok(copy)
+    let mut done = 0;
+    loop {
+        let step = copy.step(SLICE_BYTES, Durability::Durable)?;
+        done += step.copied_bytes as u64;
+        on_progress(done.min(in_use_bytes), in_use_bytes);
+        if step.is_whole {
+            return Ok(copy);
+        }
+    }
 }
 
 fn remove_if_there(disk: &dyn Disk, path: &Path) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ use crate::logging::Strings;
 use crate::mvcc;
 use crate::raft::{self, bootstrap_log};
 use crate::storage::{self, Durability, Import, Storage, Table};
-use crate::types::{ClusterId, LogPosition, MemberId};
+use crate::types::{ClusterId, LogPosition, MemberId, OnProgress};
 use crate::wal;
 use anyhow::{Context, bail};
 use std::path::PathBuf;
@@ -60,8 +60,8 @@ struct NewCluster {
 ///
 /// # Errors
 /// As [`run_on`].
-pub fn run(restore: &Restore) -> anyhow::Result<()> {
-    run_on(&RealDisk, restore)
+pub fn run(restore: &Restore, on_progress: OnProgress<'_>) -> anyhow::Result<()> {
+    run_observed(&RealDisk, restore, on_progress)
 }
 
 /// Makes the data directory.
@@ -70,6 +70,10 @@ pub fn run(restore: &Restore) -> anyhow::Result<()> {
 /// In etcdutl's words where it has some: the flags do not fit together; there is a data directory; the file is damaged, or
 /// none; the disk fails. Nothing is left of what was begun.
 pub fn run_on(disk: &dyn Disk, restore: &Restore) -> anyhow::Result<()> {
+    run_observed(disk, restore, &mut |_, _| ())
+}
+
+fn run_observed(disk: &dyn Disk, restore: &Restore, on_progress: OnProgress<'_>) -> anyhow::Result<()> {
     let cluster = new_cluster(restore)?;
     check_targets(disk, restore)?;
     tracing::info!(
@@ -81,7 +85,7 @@ pub fn run_on(disk: &dyn Disk, restore: &Restore) -> anyhow::Result<()> {
     );
     let database = open_snapshot(restore)?;
     let mut workshop = Workshop::open(disk, &restore.data_dir)?;
-    if let Err(error) = make(&mut workshop, restore, &cluster, &database) {
+    if let Err(error) = make(&mut workshop, restore, &cluster, &database, on_progress) {
         workshop.clear();
         return Err(error);
     }
@@ -138,10 +142,11 @@ fn make(
     restore: &Restore,
     cluster: &NewCluster,
     database: &Database,
+    on_progress: OnProgress<'_>,
 ) -> anyhow::Result<()> {
     let (entries, hard_state) = bootstrap_log(&cluster.members);
     let position = LogPosition { term: hard_state.term, index: hard_state.commit };
-    let storage = load(workshop, restore, database)?;
+    let storage = load(workshop, restore, database, on_progress)?;
     let membership = settle(&storage, restore, cluster, position)?;
     drop(storage);
     let identity = wal::Identity { node_id: cluster.local.0, cluster_id: cluster.id.0 };
@@ -153,13 +158,18 @@ fn make(
 }
 
 /// The rows of the file as a state in the workshop, without those of members.
-fn load(workshop: &Workshop<'_>, restore: &Restore, database: &Database) -> anyhow::Result<Storage> {
+fn load(
+    workshop: &Workshop<'_>,
+    restore: &Restore,
+    database: &Database,
+    on_progress: OnProgress<'_>,
+) -> anyhow::Result<Storage> {
     let path = workshop.path().join(STATE_FILE);
     let file = workshop.disk.create(&path).with_context(|| format!("create {}", path.display()))?;
     let metrics = storage::Metrics::detached();
     let import = Import::new(file, CACHE_BYTES, metrics).with_context(|| format!("create {}", path.display()))?;
     let Loaded { storage, unknown_buckets, .. } =
-        backup::load(database, import, &[Table::Members, Table::MembersRemoved])
+        backup::load_observed(database, import, &[Table::Members, Table::MembersRemoved], on_progress)
             .with_context(|| format!("restore {}", restore.snapshot.display()))?;
     if !unknown_buckets.is_empty() {
         tracing::warn!(

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// What is built of it, and the log that is.
 fn built(disk: &MemoryDisk) -> anyhow::Result<(Imported, Survey)> {
     let (state, log) = (Path::new("/data/member/state.new"), Path::new("/data/member/log.new"));
-    let imported = with_workshop(disk, |workshop| build(workshop, &places(), state, log))?;
+    let imported = with_workshop(disk, |workshop| build(workshop, &places(), (state, log), &mut |_, _| ()))?;
     Ok((imported, Survey::of(disk, log)?))
 }
 

@@ -243,3 +243,19 @@ async fn a_state_with_access_control_enabled_is_not_served() {
     assert!(cluster[0].log_lines("serving peer traffic").is_empty(), "not even to peers");
     cluster.assert_no_unexpected_errors();
 }
+
+#[test]
+fn a_terminal_is_shown_how_far_a_restore_is_and_nobody_else() {
+    let line = ["utl", "snapshot", "restore", "snapshot.db", "--data-dir", "d"];
+    let ours = suite().server.binary.display().to_string();
+    let shown = Run::of(
+        Command::new("script"),
+        "terminal",
+        &["-qec", &[&[&ours[..]], &line[..]].concat().join(" "), "/dev/null"],
+    );
+    assert!(shown.output.status.success(), "{:?}", shown.output);
+    let bar = String::from_utf8_lossy(&shown.output.stdout).into_owned();
+    assert!(bar.contains(" left") && bar.contains('\u{2588}'), "no bar in {bar:?}");
+    let plain = Run::ours("utl", &line[1..]);
+    assert!(plain.output.status.success() && !plain.stderr().contains('\u{2588}'), "{}", plain.stderr());
+}

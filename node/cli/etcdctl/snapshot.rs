@@ -5,10 +5,10 @@ use super::failure::{Failure, INTERRUPTED, Outcome};
 use super::log::Logger;
 use super::tree::{Command, Group};
 use super::{Call, go, offline, printer};
+use crate::cli::progress;
 use crate::config::go_io_error;
 use crate::config::value::GoDuration;
 use crate::types::HumanBytes;
-use indicatif::{ProgressBar, ProgressStyle};
 use keelstone_proto::etcdserverpb::SnapshotRequest;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -117,7 +117,7 @@ async fn receive(client: &Client, file: &mut File, deadline: Deadline) -> Result
     let version = first.as_ref().map(|part| part.version.clone()).unwrap_or_default();
     let (mut size, mut next) = (0, first);
     // Only a terminal shows it.
-    let bar = ProgressBar::new(0).with_style(bar_style());
+    let bar = progress::bar();
     while let Some(part) = next {
         file.write_all(&part.blob).map_err(|error| format!("could not write snapshot: {error}"))?;
         size += part.blob.len() as u64;
@@ -128,9 +128,4 @@ async fn receive(client: &Client, file: &mut File, deadline: Deadline) -> Result
     bar.finish_and_clear();
     client.logger().line("info", "completed snapshot read; closing", &[]);
     Ok((size, version))
-}
-
-fn bar_style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
-    style.unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -2,6 +2,7 @@
 
 use super::{EXIT_ERROR, Failure, Outcome};
 use crate::cli::etcdctl::flags::{Flag, Values};
+use crate::cli::progress;
 use crate::server::offline::Offline;
 use std::path::Path;
 
@@ -10,7 +11,8 @@ pub const FLAGS: &[Flag] = &[Flag::text("data-dir", "Required. The data director
 pub fn run(values: &Values) -> Outcome {
     super::require(values, &["data-dir"])?;
     let data_dir = values.text("data-dir");
-    let done = Offline::open(Path::new(data_dir), values.duration("timeout")).and_then(Offline::defragment);
+    let opened = Offline::open(Path::new(data_dir), values.duration("timeout"));
+    let done = opened.and_then(|offline| progress::shown(|on_progress| offline.defragment(on_progress)));
     done.map(|()| String::new())
         .map_err(|error| Failure::new(EXIT_ERROR, format!("Failed to defragment etcd data[{data_dir}] ({error:#})")))
 }

@@ -4,6 +4,7 @@
 
 use crate::cli::default_host;
 use crate::cli::not_built::EXIT_NOT_BUILT;
+use crate::cli::progress;
 use crate::config::check::SettingsError;
 use crate::config::env::Env;
 use crate::config::{self, LoadError, Loaded, Report, Settings, Surroundings};
@@ -105,7 +106,8 @@ fn check_data(settings: &Settings, data_dir: &Path) -> anyhow::Result<()> {
         bail!("the flags keep the log in {}: copy it to {} for this check", apart.display(), from.wal_dir.display());
     }
     let scratch = Scratch::make(data_dir)?;
-    let Rehearsed { imported, theirs, ours } = import::rehearse(&from, &scratch.dir)?;
+    let Rehearsed { imported, theirs, ours } =
+        progress::shown(|on_progress| import::rehearse(&from, &scratch.dir, on_progress))?;
     print_imported(&imported);
     println!(
         "HashKV at revision {}, compacted at {}: {:08x} of etcd's database, {:08x} of what was imported",

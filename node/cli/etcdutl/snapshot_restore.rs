@@ -3,6 +3,7 @@
 
 use super::{EXIT_BAD_ARGS, EXIT_ERROR, Failure, Outcome};
 use crate::cli::etcdctl::flags::{Flag, Kind, Values};
+use crate::cli::progress;
 use crate::config::{Bootstrap, ClusterState, Log, LogFormat, Url, UrlError};
 use crate::logging;
 use crate::server::restore::{self, Digest, Restore};
@@ -98,7 +99,7 @@ fn restore(values: &Values, bump: Bump, initial_memory_map_bytes: u64) -> Outcom
     };
     let log = Log { format: LogFormat::Console, ..Log::default() };
     logging::init(&log).map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
-    let restored = restore::run(&restore);
+    let restored = progress::shown(|on_progress| restore::run(&restore, on_progress));
     logging::flush();
     match restored {
         Ok(()) => Ok(String::new()),

@@ -7,6 +7,7 @@ use crate::backup::bolt::Database;
 use crate::disk::{Disk, RealDisk};
 use crate::mvcc::{self, KvHash, RowKey, ShowRow, Store, compacted_of, hash_rows};
 use crate::storage::{self, Storage, StorageError, Table};
+use crate::types::OnProgress;
 use crate::wal;
 use anyhow::Context;
 use prometheus::Registry;
@@ -30,7 +31,7 @@ pub struct Rehearsed {
 ///
 /// # Errors
 /// Why it cannot be taken over.
-pub fn rehearse(from: &Places, scratch: &Path) -> anyhow::Result<Rehearsed> {
+pub fn rehearse(from: &Places, scratch: &Path, on_progress: OnProgress<'_>) -> anyhow::Result<Rehearsed> {
     let registry = Registry::new();
     let wal_metrics = wal::Metrics::register(&registry).context("register metrics")?;
     let storage_metrics = storage::Metrics::register(&registry).context("register metrics")?;
@@ -44,7 +45,7 @@ pub fn rehearse(from: &Places, scratch: &Path) -> anyhow::Result<Rehearsed> {
         storage_metrics: &storage_metrics,
     };
     let state = scratch.join("state.redb");
-    let imported = build(&workshop, from, &state, &scratch.join("wal"))?;
+    let imported = build(&workshop, from, (&state, &scratch.join("wal")), on_progress)?;
     let theirs = hash_of_database(&*disk, &imported.database)?;
     let ours = hash_of_state(&*disk, &state, (CACHE_BYTES, storage_metrics), mvcc_metrics)?;
     Ok(Rehearsed { imported, theirs, ours })

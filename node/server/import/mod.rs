@@ -20,13 +20,13 @@ pub use compare::{Rehearsed, rehearse};
 pub use places::Places;
 
 use crate::apply;
-use crate::backup::{LoadError, load};
+use crate::backup::{LoadError, load_observed};
 use crate::cluster::{Member, MemberTable};
 use crate::disk::{Disk, DiskLock};
 use crate::logging::notify_delay;
 use crate::mvcc;
 use crate::storage::{self, Batch, Durability, Import, Storage, Table};
-use crate::types::{LogPosition, MemberId};
+use crate::types::{HumanBytes, LogPosition, MemberId, OnProgress};
 use crate::wal::{self, Cut, HardState, Survey, WalError};
 use anyhow::{Context, bail};
 use log::Plan;
@@ -35,10 +35,12 @@ use snap_file::SnapFile;
 use source::{DATABASE, Source};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What systemd is told that an import takes at most; that of 8 GB takes minutes.
 const IMPORT_TIME: Duration = Duration::from_secs(3_600);
+/// Between two lines that say how far it is.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
 /// Entries of the log that are in memory at once, in bytes of data, about.
 const ENTRIES_BYTES: u64 = 4 << 20;
 
@@ -118,11 +120,23 @@ pub fn take_over(workshop: &Workshop<'_>, places: &Places) -> anyhow::Result<()>
 fn build_and_replace(workshop: &Workshop<'_>, places: &Places) -> anyhow::Result<Imported> {
     let disk = &**workshop.disk;
     places.clear(disk)?;
-    let imported = build(workshop, places, &places.building_state(), &places.building_log())?;
+    let imported =
+        build(workshop, places, (&places.building_state(), &places.building_log()), &mut say_now_and_then())?;
     places.check_kept_are_free(disk, imported.applied.index)?;
     places.call_whole(disk, imported.applied.index)?;
     places.finish(disk, imported.applied.index)?;
     Ok(imported)
+}
+
+/// A line for those who wait.
+fn say_now_and_then() -> impl FnMut(u64, u64) {
+    let mut said = Instant::now();
+    move |done, total| {
+        if said.elapsed() >= BETWEEN_LINES {
+            said = Instant::now();
+            tracing::info!(done = %HumanBytes(done), total = %HumanBytes(total), "taking over etcd's data");
+        }
+    }
 }
 
 fn say(imported: &Imported, places: &Places) {
@@ -189,7 +203,12 @@ fn lock_database(disk: &dyn Disk, places: &Places) -> anyhow::Result<Option<Box<
 ///
 /// # Errors
 /// As [`take_over`].
-pub fn build(workshop: &Workshop<'_>, from: &Places, state: &Path, log: &Path) -> anyhow::Result<Imported> {
+pub fn build(
+    workshop: &Workshop<'_>,
+    from: &Places,
+    (state, log): (&Path, &Path),
+    on_progress: OnProgress<'_>,
+) -> anyhow::Result<Imported> {
     let disk = &**workshop.disk;
     let survey = Survey::of(disk, &from.wal_dir).map_err(|error| match error {
         missing @ WalError::Missing { .. } => {
@@ -213,7 +232,7 @@ pub fn build(workshop: &Workshop<'_>, from: &Places, state: &Path, log: &Path) -
     let fresh = disk.create(state).with_context(|| format!("create {}", state.display()))?;
     let import = Import::new(fresh, workshop.cache_bytes, workshop.storage_metrics.clone())
         .with_context(|| format!("create {}", state.display()))?;
-    let loaded = load(&source.database, import, &[]).map_err(|error| match error {
+    let loaded = load_observed(&source.database, import, &[], on_progress).map_err(|error| match error {
         LoadError::Storage(error) => anyhow::Error::new(error).context(format!("write {}", state.display())),
         other => anyhow::Error::new(other).context(format!("read {}", source.path.display())),
     })?;
