@@ -1,10 +1,9 @@
 //! `etcdctl completion`: scripts for shells, made from the commands and flags themselves.
 
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::flags::Flag;
 use super::tree::{Command, Group, HELP};
 use super::{Call, ROOT, go, printer};
-use crate::cli::not_built;
 
 pub(super) static COMMAND: Command = Command {
     line: "completion [bash|zsh|fish|powershell]",
@@ -14,6 +13,7 @@ pub(super) static COMMAND: Command = Command {
   bash:  source <(etcdctl completion bash)
   zsh:   source <(etcdctl completion zsh)
   fish:  etcdctl completion fish | source
+  PowerShell:  etcdctl completion powershell | Out-String | Invoke-Expression
 
 To have it in every session, write the script to where the shell looks for such scripts.
 ",
@@ -37,8 +37,7 @@ async fn run(call: &mut Call) -> Outcome {
     let mut nodes = Vec::new();
     walk(&ROOT, "", &mut nodes);
     let everywhere: Vec<&Flag> = ROOT.persistent.iter().chain(HELP).collect();
-    let script = script(&call.words()[0], "etcdctl", &nodes, &everywhere);
-    printer::print(script.map_err(|text| Failure::new(not_built::EXIT_NOT_BUILT, text))?.as_bytes())
+    printer::print(script(&call.words()[0], "etcdctl", &nodes, &everywhere).as_bytes())
 }
 
 /// A place on a command line: the words so far, and what may follow.
@@ -51,16 +50,16 @@ pub struct Node {
     pub flags: Vec<&'static Flag>,
 }
 
-/// The script for a shell; `everywhere` are the flags that may stand at any place. `Err` says that there is none.
-pub fn script(shell: &str, program: &str, nodes: &[Node], everywhere: &[&Flag]) -> Result<String, String> {
+/// The script for a shell that [`check`] lets pass; `everywhere` are the flags that may stand at any place.
+pub fn script(shell: &str, program: &str, nodes: &[Node], everywhere: &[&Flag]) -> String {
     match shell {
-        "bash" => Ok(bash(program, nodes, everywhere)),
         "zsh" => {
             let bash = bash(program, nodes, everywhere);
-            Ok(format!("#compdef {program}\nautoload -U +X bashcompinit && bashcompinit\n{bash}"))
+            format!("#compdef {program}\nautoload -U +X bashcompinit && bashcompinit\n{bash}")
         }
-        "fish" => Ok(fish(program, nodes)),
-        shell => Err(format!("completion {shell} is not built yet in Keelstone; there is bash, zsh and fish")),
+        "fish" => fish(program, nodes),
+        "powershell" => powershell(program, nodes, everywhere),
+        _ => bash(program, nodes, everywhere),
     }
 }
 
@@ -111,6 +110,38 @@ complete -F _{program} {program}
     )
 }
 
+/// As [`bash`], as a completer of a native program.
+fn powershell(program: &str, nodes: &[Node], everywhere: &[&Flag]) -> String {
+    let list = |words: Vec<String>| words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+    let flags = |flags: &[&Flag]| flags.iter().map(|flag| format!("--{}", flag.name)).collect::<Vec<_>>();
+    let mut rows = String::new();
+    for node in nodes {
+        let names = node.children.iter().map(|(name, _)| (*name).to_owned());
+        let words = names.chain(flags(&node.flags)).collect();
+        rows.push_str(&format!("        '{}' = @({})\n", node.path, list(words)));
+    }
+    format!(
+        "Register-ArgumentCompleter -Native -CommandName '{program}' -ScriptBlock {{
+    param($current, $line, $cursor)
+    $words = @{{
+{rows}    }}
+    $path = ''
+    foreach ($element in $line.CommandElements | Select-Object -Skip 1) {{
+        if ($element.Extent.EndOffset -ge $cursor) {{ break }}
+        $next = \"$path $($element.Extent.Text)\".Trim()
+        if ($words.ContainsKey($next)) {{ $path = $next }}
+    }}
+    $found = $words[$path]
+    if ($current.StartsWith('-')) {{ $found += @({}) }}
+    $found | Where-Object {{ $_.StartsWith($current) }} | Sort-Object -Unique | ForEach-Object {{
+        [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
+    }}
+}}
+",
+        list(flags(everywhere))
+    )
+}
+
 /// A line for each command and flag, with the words that have to be there before it.
 fn fish(program: &str, nodes: &[Node]) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
@@ -135,4 +166,32 @@ fn fish(program: &str, nodes: &[Node]) -> String {
         }
     }
     script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_and_flag_is_in_the_script_of_every_shell() {
+        let mut nodes = Vec::new();
+        walk(&ROOT, "", &mut nodes);
+        let everywhere: Vec<&Flag> = ROOT.persistent.iter().chain(HELP).collect();
+        for shell in SHELLS {
+            let script = script(shell, "etcdctl", &nodes, &everywhere);
+            for node in &nodes {
+                for (name, _) in &node.children {
+                    assert!(script.contains(name), "{shell}: {} {name}", node.path);
+                }
+                for flag in &node.flags {
+                    let named = [format!("--{}", flag.name), format!("-l {}", flag.name)];
+                    assert!(named.iter().any(|named| script.contains(named)), "{shell}: {} {named:?}", node.path);
+                }
+            }
+            if shell == "powershell" {
+                let count = |sign| script.matches(sign).count();
+                assert_eq!((count('{'), count('(')), (count('}'), count(')')));
+            }
+        }
+    }
 }
