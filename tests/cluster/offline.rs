@@ -22,6 +22,11 @@ fn said(output: &Output) -> (i32, String, String) {
     (output.status.code().expect("an exit code"), text(&output.stdout), text(&output.stderr))
 }
 
+/// Messages and fields of a log for people, as etcdutl 3.7.3 writes them.
+fn steps_of(log: &str) -> Vec<String> {
+    log.lines().map(|line| line.split('\t').skip(3).collect::<Vec<_>>().join(" ")).collect()
+}
+
 /// Megabytes of rows, of which few are left.
 async fn fill_and_compact(client: &Client) -> i64 {
     let mut revision = 0;
@@ -134,23 +139,29 @@ async fn the_version_of_a_state_is_migrated_and_follows_the_cluster_at_the_next_
         cluster[0].terminate().await;
         let migrate =
             |target: &str, more: &[&str]| said(&run(&[&["migrate", "--target-version", target], more].concat(), &dir));
-        let expect = |target: &str, more: &[&str], code: i32, text: &str| {
-            assert_eq!(migrate(target, more), (code, String::new(), format!("{text}\n")), "{target} {more:?}");
+        let refused = |target: &str, code: i32, text: &str| {
+            assert_eq!(migrate(target, &[]), (code, String::new(), format!("Error: {text}\n")), "{target}");
         };
-        expect("3", &[], 128, "Error: wrong target version format, expected \"X.Y\", got \"3\"");
-        expect("3.4", &[], 128, "Error: target version \"3.4\" not supported. Minimal \"3.5\"");
-        expect("3.8", &[], 1, "Error: cannot create migration plan: version \"3.8.0\" is not supported");
-        expect("4.0", &[], 1, "Error: cannot create migration plan: changing major storage version is not supported");
-        expect("3.7", &[], 0, "storage version up-to-date (3.7)");
-        expect("3.5", &[], 0, "updated storage version from 3.7 to 3.5");
-        expect("3.5", &[], 0, "storage version up-to-date (3.5)");
-        expect("3.6", &[], 0, "updated storage version from 3.5 to 3.6");
-        let why = "cannot create migration plan: version \"3.8.0\" is not supported";
-        expect("3.9", &["--force"], 0, &format!("normal migrate failed, forced to 3.9: {why}"));
+        let expect = |target: &str, more: &[&str], steps: &[&str]| {
+            let (code, out, log) = migrate(target, more);
+            assert_eq!((code, out.as_str(), steps_of(&log)), (0, "", steps.iter().map(ToString::to_string).collect()));
+        };
+        refused("3", 128, "wrong target version format, expected \"X.Y\", got \"3\"");
+        refused("3.4", 128, "target version \"3.4\" not supported. Minimal \"3.5\"");
+        refused("3.8", 1, "cannot create migration plan: version \"3.8.0\" is not supported");
+        refused("4.0", 1, "cannot create migration plan: changing major storage version is not supported");
+        expect("3.7", &[], &[r#"storage version up-to-date {"storage-version": "3.7"}"#]);
+        let step = |version: &str| format!(r#"updated storage version {{"new-storage-version": "{version}"}}"#);
+        expect("3.5", &[], &[&step("3.6.0"), &step("3.5.0")]);
+        expect("3.5", &[], &[r#"storage version up-to-date {"storage-version": "3.5"}"#]);
+        expect("3.6", &[], &[&step("3.6.0")]);
+        let why = r#"{"error": "cannot create migration plan: version \"3.8.0\" is not supported"}"#;
+        let forced = r#"forcefully set storage version {"storage-version": "3.9"}"#;
+        expect("3.9", &["--force"], &[&format!("normal migrate failed, trying with force {why}"), forced]);
         cluster.restart(0).await;
         assert_eq!(client.status().await.expect("status").storage_version, "3.7.0");
         cluster[0].terminate().await;
-        expect("3.7", &[], 0, "storage version up-to-date (3.7)");
+        expect("3.7", &[], &[r#"storage version up-to-date {"storage-version": "3.7"}"#]);
     })
     .await;
     let output = Command::new(&suite().server.binary).args(["utl", "migrate"]).output().expect("run utl");

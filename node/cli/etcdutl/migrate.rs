@@ -25,17 +25,38 @@ pub fn run(values: &Values) -> Outcome {
     let failed = |error: anyhow::Error| Failure::new(EXIT_ERROR, format!("{error:#}"));
     let offline = Offline::open(Path::new(values.text("data-dir")), values.duration("timeout")).map_err(failed)?;
     let current = current(&offline)?;
-    if current == target {
-        eprintln!("storage version up-to-date ({})", current.major_minor());
-        return Ok(String::new());
+    let write = |version| write(&offline, version).map_err(|error| failed(error.into()));
+    super::logged(|| {
+        if current == target {
+            tracing::info!("storage-version" = target.major_minor(), "storage version up-to-date");
+            return Ok(String::new());
+        }
+        match check(current, target) {
+            Ok(()) => {
+                for step in steps(current, target) {
+                    write(step)?;
+                    tracing::info!("new-storage-version" = %step, "updated storage version");
+                }
+            }
+            Err(text) if !values.switch("force") => return Err(Failure::new(EXIT_ERROR, text)),
+            Err(text) => {
+                tracing::info!(error = text, "normal migrate failed, trying with force");
+                write(target)?;
+                tracing::warn!("storage-version" = target.major_minor(), "forcefully set storage version");
+            }
+        }
+        Ok(String::new())
+    })?
+}
+
+/// From minor to minor.
+fn steps(current: ClusterVersion, target: ClusterVersion) -> Vec<ClusterVersion> {
+    let at = |minor| ClusterVersion { minor, ..target };
+    if current.minor < target.minor {
+        (current.minor + 1..=target.minor).map(at).collect()
+    } else {
+        (target.minor..current.minor).rev().map(at).collect()
     }
-    match check(current, target) {
-        Ok(()) => eprintln!("updated storage version from {} to {}", current.major_minor(), target.major_minor()),
-        Err(text) if !values.switch("force") => return Err(Failure::new(EXIT_ERROR, text)),
-        Err(text) => eprintln!("normal migrate failed, forced to {}: {text}", target.major_minor()),
-    }
-    write(&offline, target).map_err(|error| failed(error.into()))?;
-    Ok(String::new())
 }
 
 /// Texts are etcdutl's.

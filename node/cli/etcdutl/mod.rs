@@ -14,6 +14,8 @@ pub mod snapshot_status;
 use super::etcdctl::flags::Values;
 use super::form::Form;
 use super::version;
+use crate::config::{Log, LogFormat};
+use crate::logging;
 use command::Command;
 use std::process::ExitCode;
 
@@ -128,6 +130,15 @@ pub fn require(values: &Values, names: &[&str]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(EXIT_ERROR, format!("required flag(s) {} not set", missing.join(", "))))
+}
+
+/// Does what logs on the way, as etcdutl's lines for people.
+pub fn logged<R>(work: impl FnOnce() -> R) -> Result<R, Failure> {
+    let log = Log { format: LogFormat::Console, ..Log::default() };
+    logging::init(&log).map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
+    let result = work();
+    logging::flush();
+    Ok(result)
 }
 
 /// What `--write-out` says.

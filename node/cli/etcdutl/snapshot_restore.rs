@@ -4,8 +4,7 @@
 use super::{EXIT_BAD_ARGS, EXIT_ERROR, Failure, Outcome};
 use crate::cli::etcdctl::flags::{Flag, Kind, Values};
 use crate::cli::progress;
-use crate::config::{Bootstrap, ClusterState, Log, LogFormat, Url, UrlError};
-use crate::logging;
+use crate::config::{Bootstrap, ClusterState, Url, UrlError};
 use crate::server::restore::{self, Digest, Restore};
 use std::path::PathBuf;
 
@@ -97,11 +96,7 @@ fn restore(values: &Values, bump: Bump, initial_memory_map_bytes: u64) -> Outcom
         bump_revision: bump.by,
         initial_memory_map_bytes,
     };
-    let log = Log { format: LogFormat::Console, ..Log::default() };
-    logging::init(&log).map_err(|error| Failure::new(EXIT_ERROR, error.to_string()))?;
-    let restored = progress::shown(|on_progress| restore::run(&restore, on_progress));
-    logging::flush();
-    match restored {
+    match super::logged(|| progress::shown(|on_progress| restore::run(&restore, on_progress)))? {
         Ok(()) => Ok(String::new()),
         Err(error) => Err(Failure::new(EXIT_ERROR, format!("{error:#}"))),
     }
