@@ -12,6 +12,7 @@ use crate::storage::{Copy, CopyError, Durability, Stats, Step, Storage, StorageE
 use crate::threads::{Stopping, Work};
 use crate::types::HumanBytes;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -93,15 +94,7 @@ pub async fn defragment(files: &Arc<StateFiles>, worker: &Worker) -> Result<Shru
     let place = Arc::new(files.place_for_copy().await.ok_or(DefragmentError::Stopped)?);
     let storage = worker.state_file().await?.storage;
     let before = storage.stats();
-    let path = files.path().display();
-    tracing::info!(
-        path = %path,
-        "current-db-size-bytes" = before.total_bytes,
-        "current-db-size" = %HumanBytes(before.total_bytes),
-        "current-db-size-in-use-bytes" = before.in_use_bytes,
-        "current-db-size-in-use" = %HumanBytes(before.in_use_bytes),
-        "defragmenting"
-    );
+    say_begin(files.path(), before);
     // Rows of a fresh file take a little more than they do in the estimate.
     check_room(files, before.in_use_bytes + before.in_use_bytes / 4)?;
     let (making, made) = (Arc::clone(files), Arc::clone(&place));
@@ -122,19 +115,36 @@ pub async fn defragment(files: &Arc<StateFiles>, worker: &Worker) -> Result<Shru
     let took = start.elapsed();
     files.metrics().observe_defragment(took);
     let after = worker.state_file().await?.storage.stats();
-    let diff = |new: u64, old: u64| i128::from(new) - i128::from(old);
+    say_end(files.path(), &Shrunk { before, after }, took);
+    Ok(Shrunk { before, after })
+}
+
+/// The line with which etcd begins (`server/storage/backend/backend.go`).
+pub fn say_begin(path: &Path, before: Stats) {
     tracing::info!(
-        path = %path,
-        "current-db-size-bytes-diff" = %diff(after.total_bytes, before.total_bytes),
+        path = %path.display(),
+        "current-db-size-bytes" = before.total_bytes,
+        "current-db-size" = %HumanBytes(before.total_bytes),
+        "current-db-size-in-use-bytes" = before.in_use_bytes,
+        "current-db-size-in-use" = %HumanBytes(before.in_use_bytes),
+        "defragmenting"
+    );
+}
+
+/// The line with which etcd ends.
+pub fn say_end(path: &Path, Shrunk { before, after }: &Shrunk, took: Duration) {
+    let diff = |new: u64, old: u64| new.cast_signed() - old.cast_signed();
+    tracing::info!(
+        path = %path.display(),
+        "current-db-size-bytes-diff" = diff(after.total_bytes, before.total_bytes),
         "current-db-size-bytes" = after.total_bytes,
         "current-db-size" = %HumanBytes(after.total_bytes),
-        "current-db-size-in-use-bytes-diff" = %diff(after.in_use_bytes, before.in_use_bytes),
+        "current-db-size-in-use-bytes-diff" = diff(after.in_use_bytes, before.in_use_bytes),
         "current-db-size-in-use-bytes" = after.in_use_bytes,
         "current-db-size-in-use" = %HumanBytes(after.in_use_bytes),
         took = ?took,
         "finished defragmenting directory"
     );
-    Ok(Shrunk { before, after })
 }
 
 /// The state cannot be read: the node ends.

@@ -174,15 +174,7 @@ fn defragment_at_start(tools: &Tools<'_>, path: &Path, storage: Storage, thresho
     }
     let World { disk, cache_bytes, .. } = tools.world;
     match offline::defragment(disk.as_ref(), path, storage, *cache_bytes, &mut |_, _| ()) {
-        Ok(storage) => {
-            tracing::info!(
-                path = %path.display(),
-                "previous-db-size-bytes" = total_bytes,
-                "current-db-size-bytes" = storage.stats().total_bytes,
-                "finished defragmenting directory"
-            );
-            storage
-        }
+        Ok(storage) => storage,
         Err((error, storage)) => {
             tracing::warn!(path = %path.display(), error = format!("{error:#}"), "failed to defragment");
             storage

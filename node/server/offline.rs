@@ -3,7 +3,7 @@
 use super::bootstrap::{LOCK_FILE, STATE_FILE};
 use crate::config::go_io_error;
 use crate::disk::{Disk, DiskLock, RealDisk};
-use crate::raft;
+use crate::raft::{self, Shrunk};
 use crate::storage::{self, Copy, Durability, Storage};
 use crate::types::OnProgress;
 use anyhow::{Context, anyhow, bail};
@@ -82,6 +82,8 @@ pub fn defragment(
     cache_bytes: usize,
     on_progress: OnProgress<'_>,
 ) -> Result<Storage, (anyhow::Error, Storage)> {
+    let (begun, before) = (Instant::now(), storage.stats());
+    raft::say_begin(path, before);
     let beside = path.with_extension(raft::COPIED);
     let folder = path.parent().unwrap_or(Path::new("."));
     let copied = make_copy(disk, folder, &beside, &storage, cache_bytes, on_progress).and_then(|copy| {
@@ -93,7 +95,10 @@ pub fn defragment(
             // From here on nothing may reach the old file.
             let copy = copy.into_storage();
             match disk.sync_dir(folder).with_context(|| format!("sync {}", folder.display())) {
-                Ok(()) => Ok(copy),
+                Ok(()) => {
+                    raft::say_end(path, &Shrunk { before, after: copy.stats() }, begun.elapsed());
+                    Ok(copy)
+                }
                 Err(error) => Err((error, copy)),
             }
         }

@@ -66,8 +66,16 @@ async fn a_state_is_defragmented_offline_and_no_earlier_than_its_server_ends() {
         assert!(code == 1 && text.starts_with(&refused), "{code} {text}");
         cluster[0].terminate().await;
         let large = state_bytes(&dir);
-        assert_eq!(said(&run(&["defrag"], &dir)), (0, String::new(), String::new()));
+        let (code, out, log) = said(&run(&["defrag"], &dir));
+        let steps = steps_of(&log);
+        assert_eq!((code, out.as_str(), steps.len()), (0, "", 2), "{log}");
+        assert!(
+            steps[0].starts_with("defragmenting {\"path\": ")
+                && steps[1].starts_with("finished defragmenting directory ")
+        );
         let small = state_bytes(&dir);
+        let figures = ["\"current-db-size-bytes-diff\": -".to_owned(), format!("\"current-db-size-bytes\": {small}")];
+        assert!(figures.iter().all(|figure| steps[1].contains(figure)), "{figures:?} in {log}");
         assert!(small < large / 2, "{large} bytes became {small}");
         cluster.restart(0).await;
         assert_eq!(hash(&client).await, before);

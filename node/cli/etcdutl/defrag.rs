@@ -12,7 +12,8 @@ pub fn run(values: &Values) -> Outcome {
     super::require(values, &["data-dir"])?;
     let data_dir = values.text("data-dir");
     let opened = Offline::open(Path::new(data_dir), values.duration("timeout"));
-    let done = opened.and_then(|offline| progress::shown(|on_progress| offline.defragment(on_progress)));
-    done.map(|()| String::new())
+    let defragment = |offline: Offline| progress::shown(|on_progress| offline.defragment(on_progress));
+    super::logged(|| opened.and_then(defragment))?
+        .map(|()| String::new())
         .map_err(|error| Failure::new(EXIT_ERROR, format!("Failed to defragment etcd data[{data_dir}] ({error:#})")))
 }
