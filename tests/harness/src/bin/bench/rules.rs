@@ -101,7 +101,7 @@ const RULES: &[(&str, Figure, Limit, Level)] = &[
     (COMPACTION, Value, RatioAtMost(0.25), Goal),
     (COMPACTION_TIMES, Value, AtMost(3.0), Gate),
     (DEFRAGMENT_TIMES, Value, AtMost(3.0), Gate),
-    (DEFRAGMENTED, Value, RatioAtMost(1.1), Gate),
+    (DEFRAGMENT_FREED, Value, RatioAtLeast(0.95), Gate),
     (SNAPSHOT_RSS, Value, AtMost(32.0), Gate),
     (MEMBER_SENDER_RSS, Value, AtMost(32.0), Gate),
     (MEMBER_RECEIVER_RSS, Value, AtMost(32.0), Gate),
