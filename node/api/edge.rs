@@ -8,6 +8,7 @@ use super::metrics::Metrics;
 use super::rpc::{Rpc, unknown_path_text};
 use super::status::ApiError;
 use super::stream_end::{Ended, StreamEnds};
+use crate::net::tls::Names;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response, Version};
@@ -74,6 +75,8 @@ impl fmt::Debug for PageDoor {
 pub struct Edge<B> {
     shared: Arc<Shared<B>>,
     caller: Caller,
+    /// Of the certificate that the caller has shown.
+    names: Option<Arc<Names>>,
 }
 
 struct Shared<B> {
@@ -83,7 +86,7 @@ struct Shared<B> {
 
 impl<B> Clone for Edge<B> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), caller: self.caller }
+        Self { shared: Arc::clone(&self.shared), caller: self.caller, names: self.names.clone() }
     }
 }
 
@@ -95,15 +98,18 @@ impl<B> fmt::Debug for Edge<B> {
 
 impl<B> Edge<B> {
     pub fn new(doors: Doors<B>, metrics: Metrics) -> Self {
-        Self { shared: Arc::new(Shared { doors, metrics }), caller: Caller::default() }
+        Self { shared: Arc::new(Shared { doors, metrics }), caller: Caller::default(), names: None }
     }
 
-    /// For the connection of one caller.
-    pub fn of(&self, caller: Caller) -> Self {
-        Self { caller, ..self.clone() }
+    /// For the connection of one caller, who has shown a certificate with `names`, if any. Each of its requests carries them.
+    pub fn of(&self, caller: Caller, names: Option<Arc<Names>>) -> Self {
+        Self { shared: Arc::clone(&self.shared), caller, names }
     }
 
-    fn respond(&self, request: Request<B>) -> Responding {
+    fn respond(&self, mut request: Request<B>) -> Responding {
+        if let Some(names) = &self.names {
+            request.extensions_mut().insert(Arc::clone(names));
+        }
         let Doors { calls, pages } = &self.shared.doors;
         match (calls, pages) {
             (Some(calls), _) if is_grpc(&request) => self.call(calls, request),

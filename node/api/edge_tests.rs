@@ -7,6 +7,7 @@ use super::metrics::Metrics;
 use super::serve::{ConnectionSettings, serve_client};
 use super::stream_end::StreamEnder;
 use crate::metrics::render;
+use crate::net::tls::Entrance;
 use http::StatusCode;
 use keelstone_proto::etcdserverpb::PutRequest;
 use keelstone_proto::etcdserverpb::kv_client::KvClient;
@@ -69,7 +70,7 @@ async fn start() -> Server {
     let address = listener.local_addr().expect("bound");
     let (stop, stopping) = oneshot::channel();
     let settings = ConnectionSettings { drain: Duration::from_millis(500), ..ConnectionSettings::default() };
-    let stopped = tokio::spawn(serve_client(Box::new(listener), edge, settings, async {
+    let stopped = tokio::spawn(serve_client(Box::new(listener), Entrance::Clear, edge, settings, async {
         stopping.await.ok();
     }));
     Server { address, registry, ender, serving, has_leader, is_learner, stop, stopped }

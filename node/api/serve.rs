@@ -3,11 +3,13 @@
 
 use super::call_timer::Caller;
 use super::edge::Edge;
+use crate::net::tls::{Entered, Entrance};
 use crate::net::{Connection, Gathered, Listen};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -51,6 +53,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Serves clients until `shutdown` resolves, then drains. Returns when the last connection is closed.
 pub async fn serve_client(
     mut listener: Box<dyn Listen>,
+    entrance: Entrance,
     edge: Edge<Incoming>,
     settings: ConnectionSettings,
     shutdown: impl Future<Output = ()>,
@@ -66,7 +69,8 @@ pub async fn serve_client(
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
-                    connections.spawn(connection(builder.clone(), stream, edge.of(Caller(from)), stopping.clone()));
+                    let (builder, entrance, edge) = (builder.clone(), entrance.clone(), edge.clone());
+                    connections.spawn(connection(builder, entrance, stream, from, edge, stopping.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept client connection");
@@ -102,11 +106,22 @@ fn connection_builder(settings: ConnectionSettings) -> auto::Builder<TokioExecut
 /// Serves one connection, over whatever carries it, until it closes or the node stops.
 async fn connection(
     builder: auto::Builder<TokioExecutor>,
+    entrance: Entrance,
     stream: Connection,
+    from: Option<SocketAddr>,
     edge: Edge<Incoming>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(Gathered::new(stream)), edge));
+    let entered = tokio::select! {
+        entered = entrance.enter(stream, from) => entered,
+        () = stopped(&mut stopping) => return,
+    };
+    let Entered { connection, names, .. } = match entered {
+        Ok(entered) => entered,
+        Err(rejected) => return rejected.log("client", from),
+    };
+    let edge = edge.of(Caller(from), names);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(Gathered::new(connection)), edge));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = stopped(&mut stopping) => {

@@ -2,7 +2,9 @@
 //! name and from the machine's address.
 
 use super::bootstrap::{Bootstrap, ClusterState, PeerUrls, print_members};
+use super::check::SettingsError;
 use super::notice::Notice;
+use super::security;
 use super::settings::{
     Compaction, Corruption, GrpcKeepalive, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage, Urls,
     Watch,
@@ -32,11 +34,14 @@ pub fn build(
     log: Log,
     default_host: DefaultHost<'_>,
     notices: &mut Vec<Notice>,
-) -> Result<Settings, ListenUrlError> {
+) -> Result<Settings, SettingsError> {
     note_flags(values, notices);
     let (urls, initial_cluster) = urls(values, default_host, notices)?;
+    let member = member(values, notices);
+    let security = security::read(values, &member.data_dir)?;
+    security::check_urls(&security, &urls)?;
     Ok(Settings {
-        member: member(values, notices),
+        member,
         bootstrap: Bootstrap {
             initial_cluster,
             token: values.text("initial-cluster-token").to_owned(),
@@ -47,6 +52,7 @@ pub fn build(
             force_new_cluster: values.bool("force-new-cluster"),
         },
         urls,
+        security,
         raft: raft(values, notices),
         storage: storage(values),
         limits: limits(values, notices),

@@ -3,11 +3,13 @@
 
 use super::backup::{self, BackupError};
 use super::notice::Notice;
+use super::security;
 use super::table::{FLAGS, Flag, State};
 use super::url::{ListenUrlError, Url, check_bind, check_host, join};
 use super::value::GoDuration;
 use super::values::Values;
 use super::{AutoCompaction, Gate, log};
+use std::path::Path;
 use std::time::Duration;
 
 /// Why settings are refused; all but [`SettingsError::NotBuilt`], [`SettingsError::CorruptCheckTime`] and those of our own flags
@@ -69,6 +71,20 @@ pub enum SettingsError {
     CiphersOfTls13,
     #[error(transparent)]
     Listen(#[from] ListenUrlError),
+    #[error("{0}")]
+    CipherSuites(String),
+    #[error("KeyFile and CertFile must both be present[key: {0}, cert: {1}]")]
+    HalfPair(String, String),
+    #[error("ClientKeyFile and ClientCertFile must both be present or both absent: key: {0}, cert: {1}]")]
+    HalfClientPair(String, String),
+    #[error("AllowedCNs and AllowedHostnames are mutually exclusive (cns={cns:?}, hostnames={hostnames:?})")]
+    TwoKindsOfNames { cns: Vec<String>, hostnames: Vec<String> },
+    #[error("cannot listen on TLS for {0}: KeyFile and CertFile are not presented")]
+    NoPeerCertificate(String),
+    #[error("client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url")]
+    NoMetricsCertificate,
+    #[error("cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {0}")]
+    HttpOnClientUrl(Url),
     #[error("TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme")]
     NoCertificate(Url),
     #[error(transparent)]
@@ -115,7 +131,7 @@ pub fn check(values: &Values, source: Source, notices: &mut Vec<Notice>) -> Resu
     if values.text("name") == "default" {
         notices.push(Notice::DefaultName { name: values.text("name").to_owned() });
     }
-    check_tls(values)?;
+    security::read(values, Path::new(""))?;
     check_built(values)
 }
 
@@ -182,26 +198,6 @@ fn check_timing(heartbeat: u64, election: u64) -> Result<(), SettingsError> {
     Ok(())
 }
 
-fn check_tls(values: &Values) -> Result<(), SettingsError> {
-    let version = |flag: &str| match values.text(flag) {
-        "" => Ok(0),
-        "TLS1.2" => Ok(2),
-        "TLS1.3" => Ok(3),
-        other => Err(SettingsError::TlsVersion(other.to_owned())),
-    };
-    let (min, max) = (version("tls-min-version")?, version("tls-max-version")?);
-    if max != 0 && min > max {
-        return Err(SettingsError::TlsVersionOrder {
-            min: values.text("tls-min-version").to_owned(),
-            max: values.text("tls-max-version").to_owned(),
-        });
-    }
-    if min == 3 && !values.words("cipher-suites").is_empty() {
-        return Err(SettingsError::CiphersOfTls13);
-    }
-    Ok(())
-}
-
 /// Refuses what has been set but is not built: never silently ignored.
 fn check_built(values: &Values) -> Result<(), SettingsError> {
     for flag in FLAGS {
@@ -213,11 +209,6 @@ fn check_built(values: &Values) -> Result<(), SettingsError> {
     if let Some((gate, feature)) = values.gates().not_built().next() {
         let flag = format!("feature-gates {gate}");
         return Err(SettingsError::NotBuilt { flag, feature, default: "" });
-    }
-    for url in values.urls("listen-client-urls") {
-        if url.scheme().is_secure() {
-            return Err(SettingsError::NoCertificate(url.clone()));
-        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ pub mod help;
 pub mod kind;
 pub mod log;
 mod notice;
+pub mod security;
 mod settings;
 pub mod table;
 pub mod url;
@@ -26,11 +27,12 @@ pub mod values;
 pub use bootstrap::{Bootstrap, BootstrapError, ClusterState, same_urls};
 pub use gates::{FeatureGates, Gate};
 pub use notice::Notice;
+pub use security::Security;
 pub use settings::{
     AutoCompaction, Compaction, GrpcKeepalive, Limits, Log, LogFormat, LogLevel, LogOutput, Member, Observe, Raft,
     ServerPing, Settings, Storage, Urls, Watch,
 };
-pub use url::{ListenUrl, Url, UrlError};
+pub use url::{ListenAddress, ListenUrl, Url, UrlError};
 
 use args::{ArgsError, Request};
 use check::{SettingsError, Source};
@@ -119,7 +121,7 @@ pub fn load(args: &[String], surroundings: &Surroundings<'_>, report: &mut Repor
         notices.push(Notice::FileLoaded { path });
     }
     let settings = build::build(&values, report.log.clone(), surroundings.default_host, notices);
-    Ok(Loaded::Run(Box::new(settings.map_err(SettingsError::from)?)))
+    Ok(Loaded::Run(Box::new(settings?)))
 }
 
 /// An I/O error as Go prints it: the system's text in lower case, without the number.

@@ -5,6 +5,7 @@
 use super::backup::Backup;
 use super::bootstrap::Bootstrap;
 use super::gates::FeatureGates;
+use super::security::Security;
 use super::url::{ListenUrl, Url};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub struct Settings {
     pub member: Member,
     pub urls: Urls,
+    pub security: Security,
     pub bootstrap: Bootstrap,
     pub raft: Raft,
     pub storage: Storage,

@@ -84,7 +84,9 @@ fn another_value(flag: &Flag) -> String {
         ("auto-compaction-mode", _) => "revision".to_owned(),
         ("initial-cluster-state", _) => "existing".to_owned(),
         ("v2-deprecation", _) => "gone".to_owned(),
-        ("tls-min-version" | "tls-max-version", _) => "TLS1.3".to_owned(),
+        ("tls-min-version", _) => "TLS1.3".to_owned(),
+        ("tls-max-version", _) => "TLS1.2".to_owned(),
+        ("cipher-suites", _) => "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".to_owned(),
         ("feature-gates", _) => "LeaseCheckpoint=true".to_owned(),
         ("backup-dir", _) => "file:///x".to_owned(),
         ("backup-schedule", _) => "@daily".to_owned(),
@@ -129,11 +131,18 @@ fn a_flag_that_is_set_changes_the_settings_or_is_refused_or_named_in_the_log() {
             "listen-client-urls" => &["--advertise-client-urls=http://localhost:2379"],
             "auto-compaction-mode" => &["--auto-compaction-retention=7"],
             "backup-schedule" | "backup-retention" => &["--backup-dir=file:///x"],
+            "cert-file" | "key-file" => &["--cert-file=8", "--key-file=8"],
+            "client-cert-file" | "client-key-file" => &["--client-cert-file=8", "--client-key-file=8"],
+            "peer-cert-file" | "peer-key-file" => &["--peer-cert-file=8", "--peer-key-file=8"],
+            "peer-client-cert-file" | "peer-client-key-file" => {
+                &["--peer-client-cert-file=8", "--peer-client-key-file=8"]
+            }
+            "self-signed-cert-validity" => &["--auto-tls"],
             "backup-delta-interval" => &["--backup-dir=file:///x", "--backup-schedule=@daily"],
             _ => &[],
         };
         let arg = format!("--{}={}", flag.name, another_value(flag));
-        let args = [&[&arg[..]], beside].concat();
+        let args = [beside, &[&arg[..]]].concat();
         let (result, report) = loaded(&args, &[], "");
         let is_named =
             |name: &str| report.notices.iter().any(|notice| format!("{notice:?}").contains(&format!("{name:?}")));
@@ -268,17 +277,44 @@ fn older_names_and_flags_without_effect_are_noted() {
 }
 
 #[test]
-fn secure_and_unix_listeners_are_refused_until_built() {
+fn what_is_said_of_tls_must_fit_together() {
+    let client = "--listen-client-urls=https://127.0.0.1:1,http://127.0.0.1:2";
+    let advertised = "--advertise-client-urls=https://127.0.0.1:1";
     for (args, said) in [
         (
-            &["--listen-client-urls=https://127.0.0.1:1", "--advertise-client-urls=https://127.0.0.1:1"][..],
+            &[client, advertised][..],
             "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme",
         ),
         (
-            &["--listen-peer-urls=unix://localhost:1"],
-            "unix://localhost:1: listening on this scheme is not built yet in Keelstone; use http",
+            &["--listen-peer-urls=https://127.0.0.1:1"],
+            "cannot listen on TLS for 127.0.0.1:1: KeyFile and CertFile are not presented",
+        ),
+        (
+            &["--listen-metrics-urls=https://127.0.0.1:1"],
+            "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url",
+        ),
+        (&["--peer-cert-file=a"], "KeyFile and CertFile must both be present[key: , cert: a]"),
+        (
+            &["--peer-client-key-file=a"],
+            "ClientKeyFile and ClientCertFile must both be present or both absent: key: a, cert: ]",
+        ),
+        (
+            &["--peer-cert-allowed-cn=a,b", "--peer-cert-allowed-hostname=c"],
+            "AllowedCNs and AllowedHostnames are mutually exclusive (cns=[\"a\", \"b\"], hostnames=[\"c\"])",
+        ),
+        (&["--cipher-suites=rot13"], "unexpected TLS cipher suite \"rot13\""),
+        (
+            &[
+                "--listen-client-urls=http://localhost:1",
+                "--advertise-client-urls=http://localhost:1",
+                "--listen-client-http-urls=http://127.0.0.1:1",
+            ],
+            "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url http://127.0.0.1:1",
         ),
     ] {
         assert_eq!(loaded(args, &[], "").0.unwrap_err().to_string(), said);
     }
+    assert!(loaded(&["--cert-file=a"], &[], "").0.is_ok(), "nobody is shown it");
+    assert!(loaded(&[client, advertised, "--auto-tls"], &[], "").0.is_ok());
+    assert!(loaded(&["--listen-peer-urls=unixs://localhost:1", "--peer-auto-tls"], &[], "").0.is_ok());
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// How a listener or a peer is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -186,11 +187,27 @@ pub(super) fn check_host(url: &Url) -> Result<(), String> {
     }
 }
 
-/// A URL to listen on over TCP, with the address its host stands for.
+/// What is bound for a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Tcp(address) => address.fmt(f),
+            ListenAddress::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// A URL to listen on, with the address it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenUrl {
     url: Url,
-    address: SocketAddr,
+    address: ListenAddress,
 }
 
 /// Why a URL cannot be listened on; texts are etcd's and Go's.
@@ -200,16 +217,15 @@ pub enum ListenUrlError {
     NotAnIp(Url),
     #[error("listen tcp: address {0}: invalid port")]
     Port(String),
-    #[error("{0}: listening on this scheme is not built yet in Keelstone; use http")]
-    SchemeNotBuilt(Url),
 }
 
 impl ListenUrl {
     /// Accepts an IP or `localhost` (IPv4 loopback, which Go picks too); names are refused, since what they
     /// stand for can change.
     pub fn new(url: Url) -> Result<ListenUrl, ListenUrlError> {
-        if url.scheme != Scheme::Http {
-            return Err(ListenUrlError::SchemeNotBuilt(url));
+        if url.scheme.is_unix() {
+            let address = ListenAddress::Unix(url.socket_path().into());
+            return Ok(ListenUrl { url, address });
         }
         let ip = match url.host() {
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -222,7 +238,7 @@ impl ListenUrl {
             "" => 0,
             digits => digits.parse().map_err(|_| ListenUrlError::Port(digits.to_owned()))?,
         };
-        Ok(ListenUrl { url, address: SocketAddr::new(ip, port) })
+        Ok(ListenUrl { url, address: ListenAddress::Tcp(SocketAddr::new(ip, port)) })
     }
 
     pub fn url(&self) -> &Url {
@@ -230,8 +246,8 @@ impl ListenUrl {
     }
 
     /// The address to bind. Go binds `0.0.0.0` as dual-stack `[::]`; this is the address as written.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
     }
 }
 

@@ -3,9 +3,14 @@
 
 mod connector;
 mod gathered;
+mod sockets;
+mod target;
+pub mod tls;
 
-pub use connector::Connector;
+pub use connector::{Connector, Reach};
 pub use gathered::Gathered;
+pub use sockets::{Sockets, listen_tcp, listen_unix};
+pub use target::{Address, Target, UnknownScheme, host_of};
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -13,7 +18,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 
 /// A connection, whatever carries it.
 pub type Connection = Box<dyn Carrier>;
@@ -36,18 +40,6 @@ pub trait Listen: Debug + Send {
 
 /// How connections go out.
 pub trait Dial: Debug + Send + Sync {
-    /// Connects to `host:port`.
-    fn dial(&self, authority: &str) -> Connecting;
-}
-
-impl Listen for TcpListener {
-    fn accept(&mut self) -> Accepting<'_> {
-        Box::pin(async move {
-            let (stream, from) = TcpListener::accept(self).await?;
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "connection without nodelay");
-            }
-            Ok((Box::new(stream) as Connection, Some(from)))
-        })
-    }
+    /// Connects.
+    fn dial(&self, to: &Address) -> Connecting;
 }

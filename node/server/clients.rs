@@ -11,7 +11,7 @@ use crate::api::{
 use crate::api::{StreamEnder, StreamEnds};
 use crate::config::{Gate, Settings};
 use crate::metrics::server::{ServerFacts, ServerReading, register};
-use crate::net::Listen;
+use crate::net::tls::Entrance;
 use crate::watch::{Hub, ProgressPeriod};
 use hyper::body::Incoming;
 use keelstone_proto::health::health_check_response::ServingStatus;
@@ -101,8 +101,8 @@ impl Clients {
 
     /// Serves `--listen-metrics-urls`, which work without a quorum.
     pub fn serve_metrics(&self, listeners: Vec<Listener>, serving: &mut JoinSet<()>, stopping: &watch::Receiver<bool>) {
-        for (url, listener) in listeners {
-            tracing::info!(address = %url, "serving metrics");
+        for listener in listeners {
+            tracing::info!(address = %listener.url, "serving metrics");
             self.spawn(listener, self.edge(false, Some(PageSet::Metrics)), serving, stopping);
         }
     }
@@ -117,20 +117,13 @@ impl Clients {
         stopping: &watch::Receiver<bool>,
     ) {
         let pages = http.is_empty().then_some(PageSet::Client);
-        for (url, listener) in clients {
-            tracing::info!(
-                traffic = "grpc+http",
-                address = %url,
-                "serving client traffic insecurely; this is strongly discouraged!"
-            );
+        let traffic = if http.is_empty() { "grpc+http" } else { "grpc" };
+        for listener in clients {
+            say_serving(&listener, traffic);
             self.spawn(listener, self.edge(true, pages), serving, stopping);
         }
-        for (url, listener) in http {
-            tracing::info!(
-                traffic = "http",
-                address = %url,
-                "serving client traffic insecurely; this is strongly discouraged!"
-            );
+        for listener in http {
+            say_serving(&listener, "http");
             self.spawn(listener, self.edge(false, Some(PageSet::Client)), serving, stopping);
         }
         self.health.send_replace(ServingStatus::Serving);
@@ -162,7 +155,7 @@ impl Clients {
 
     fn spawn(
         &self,
-        listener: Box<dyn Listen>,
+        Listener { entrance, socket, .. }: Listener,
         edge: Edge<Incoming>,
         serving: &mut JoinSet<()>,
         stopping: &watch::Receiver<bool>,
@@ -172,7 +165,21 @@ impl Clients {
             // A closed channel means the same.
             stopping.wait_for(|stop| *stop).await.ok();
         };
-        serving.spawn(serve_client(listener, edge, self.connections, stopped));
+        serving.spawn(serve_client(socket, entrance, edge, self.connections, stopped));
+    }
+}
+
+/// In etcd's words (`embed/serve.go`).
+fn say_serving(Listener { url, entrance, .. }: &Listener, traffic: &str) {
+    if !matches!(entrance, Entrance::Tls(_)) {
+        tracing::info!(
+            traffic,
+            address = %url,
+            "serving client traffic insecurely; this is strongly discouraged!"
+        );
+    }
+    if !matches!(entrance, Entrance::Clear) {
+        tracing::info!(traffic, address = %url, "serving client traffic securely");
     }
 }
 

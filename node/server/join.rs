@@ -96,7 +96,7 @@ async fn ask_others(settings: &Settings, world: &World, within: Duration, says_w
     let mut urls: Vec<String> = others.flat_map(|(_, urls)| urls).map(ToString::to_string).collect();
     urls.sort();
     for url in urls {
-        match ask_members(&url, world.dial.as_ref(), within).await {
+        match ask_members(&url, &world.reach, within).await {
             Ok(answer) if !answer.members.is_empty() => return Some(answer),
             Ok(_) => {}
             Err(error) if says_why => {

@@ -1,7 +1,9 @@
 //! Sockets, bound before anything else starts, so that an address in use is the first thing an operator hears.
 
-use crate::config::{ListenUrl, Urls};
-use crate::net::{Gathered, Listen};
+use super::security::Secured;
+use crate::config::{ListenAddress, ListenUrl, Urls};
+use crate::net::tls::Entrance;
+use crate::net::{self, Gathered, Listen};
 use crate::raft::PeerService;
 use anyhow::Context;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -9,12 +11,17 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use keelstone_proto::internal::peer_server::PeerServer;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// A socket, and the URL that it was made for.
-pub type Listener = (ListenUrl, Box<dyn Listen>);
+/// A socket, and what comes in by it.
+#[derive(Debug)]
+pub struct Listener {
+    /// The URL that it was made for; the last, if there are several for one address.
+    pub url: ListenUrl,
+    pub entrance: Entrance,
+    pub socket: Box<dyn Listen>,
+}
 
 /// All sockets of a member.
 #[derive(Debug, Default)]
@@ -29,29 +36,40 @@ pub struct Listeners {
 ///
 /// # Errors
 /// One cannot be bound.
-pub async fn bind(urls: &Urls) -> anyhow::Result<Listeners> {
+pub async fn bind(urls: &Urls, secured: &Secured) -> anyhow::Result<Listeners> {
+    let of_peers = |urls: &[ListenUrl]| secured.peer_entrance(urls);
+    let of_clients = |urls: &[ListenUrl]| secured.client_entrance(urls);
+    let of_metrics = |urls: &[ListenUrl]| secured.metrics_entrance(urls);
     Ok(Listeners {
-        peer: bind_all(&urls.listen_peer).await?,
-        client: bind_all(&urls.listen_client).await?,
-        client_http: bind_all(&urls.listen_client_http).await?,
-        metrics: bind_all(&urls.listen_metrics).await?,
+        peer: bind_all(&urls.listen_peer, of_peers).await?,
+        client: bind_all(&urls.listen_client, of_clients).await?,
+        client_http: bind_all(&urls.listen_client_http, of_clients).await?,
+        metrics: bind_all(&urls.listen_metrics, of_metrics).await?,
     })
 }
 
-async fn bind_all(urls: &[ListenUrl]) -> anyhow::Result<Vec<Listener>> {
+/// One socket for each address.
+async fn bind_all(urls: &[ListenUrl], entrance: impl Fn(&[ListenUrl]) -> Entrance) -> anyhow::Result<Vec<Listener>> {
     let mut bound: Vec<Listener> = Vec::with_capacity(urls.len());
     for url in urls {
         let address = url.address();
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.with_context(|| format!("listen tcp {address}: bind"))?;
-        bound.push((url.clone(), Box::new(listener)));
+        if bound.iter().any(|listener| listener.url.address() == address) {
+            continue;
+        }
+        let here: Vec<ListenUrl> = urls.iter().filter(|url| url.address() == address).cloned().collect();
+        let (network, socket) = match address {
+            ListenAddress::Tcp(address) => ("tcp", net::listen_tcp(*address).await),
+            ListenAddress::Unix(path) => ("unix", net::listen_unix(path)),
+        };
+        let socket = socket.with_context(|| format!("listen {network} {address}: bind"))?;
+        bound.push(Listener { url: url.clone(), entrance: entrance(&here), socket });
     }
     Ok(bound)
 }
 
 /// Serves peers until `stop` says so, and then no longer: what peers ask is worth nothing from a member that stops.
 pub async fn serve_peers(
-    mut listener: Box<dyn Listen>,
+    Listener { entrance, mut socket, .. }: Listener,
     service: PeerServer<PeerService>,
     ping_interval: Duration,
     mut stop: watch::Receiver<bool>,
@@ -71,13 +89,16 @@ pub async fn serve_peers(
             biased;
             () = stopped(&mut stop) => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _from)) => {
-                    let stream = TokioIo::new(Gathered::new(stream));
-                    let connection = builder.serve_connection(stream, service.clone()).into_owned();
+            accepted = socket.accept() => match accepted {
+                Ok((stream, from)) => {
+                    let (builder, service, entrance) = (builder.clone(), service.clone(), entrance.clone());
                     connections.spawn(async move {
+                        let stream = match entrance.enter(stream, from).await {
+                            Ok(entered) => TokioIo::new(Gathered::new(entered.connection)),
+                            Err(rejected) => return rejected.log("peer", from),
+                        };
                         // Peers come and go with their processes.
-                        if let Err(error) = connection.await {
+                        if let Err(error) = builder.serve_connection(stream, service).await {
                             tracing::debug!(error, "peer connection ended");
                         }
                     });

@@ -15,6 +15,7 @@ pub mod offline;
 mod publish;
 mod registers;
 pub mod restore;
+mod security;
 mod shutdown;
 mod space;
 mod stall;
@@ -28,7 +29,8 @@ use crate::disk::{Disk, RealDisk};
 use crate::lease::{Lessor, min_ttl_secs};
 use crate::logging::notify_ready;
 use crate::logging::shutdown::{Signal, Signals};
-use crate::net::Dial;
+use crate::net::tls::Tls;
+use crate::net::{Reach, Sockets};
 use crate::raft::{
     ChangeRules, Consensus, Limits, OnApplied, Parts, PeerService, RunningConsensus, StateFiles, Timing, WAS_REMOVED,
 };
@@ -39,6 +41,7 @@ use crate::watch::{self as watching, Hub};
 use anyhow::Context;
 use bootstrap::{Ground, Tools};
 use registers::Registers;
+use security::Secured;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
@@ -76,8 +79,8 @@ pub struct World {
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
     pub threads: Threads,
-    /// How peers are reached; none is TCP.
-    pub dial: Option<Arc<dyn Dial>>,
+    /// How peers are reached.
+    pub reach: Reach,
     /// Length of a file of the log.
     pub segment_bytes: u64,
     /// What redb may keep of the state file in memory.
@@ -96,13 +99,13 @@ impl std::fmt::Debug for Observer {
 }
 
 impl World {
-    /// That of a process. Within the runtime.
-    pub fn real() -> Self {
+    /// That of a process, with what is said to peers behind TLS. Within the runtime.
+    pub fn real(tls: Option<Arc<Tls>>) -> Self {
         Self {
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock::new()),
             threads: Threads::Own,
-            dial: None,
+            reach: Reach { dial: Arc::new(Sockets), tls },
             segment_bytes: wal::Settings::default().segment_bytes,
             cache_bytes: 32 * 1024 * 1024,
             observer: None,
@@ -118,8 +121,9 @@ pub fn run(settings: &Settings, end_process: EndProcess) -> anyhow::Result<Ended
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::listen().context("listen for signals")?;
-        let listeners = listen::bind(&settings.urls).await?;
-        run_member(settings, World::real(), listeners, end_process, signals.wait()).await
+        let secured = Secured::open(settings)?;
+        let listeners = listen::bind(&settings.urls, &secured).await?;
+        run_member(settings, World::real(secured.to_peers), listeners, end_process, signals.wait()).await
     })
 }
 
@@ -175,7 +179,7 @@ impl Node {
         ground: Ground,
         end_process: EndProcess,
     ) -> anyhow::Result<Node> {
-        let World { disk, clock, threads, dial, segment_bytes, cache_bytes, observer } = world;
+        let World { disk, clock, threads, reach, segment_bytes, cache_bytes, observer } = world;
         let room = space::Room::new(Arc::clone(&disk), settings, segment_bytes);
         let Ground { identity, wal, storage, state_path, last_index, has_run_before, lock } = ground;
         let timing = Timing {
@@ -254,7 +258,7 @@ impl Node {
                 threads.clone(),
                 Arc::clone(&end_process),
             ),
-            dial,
+            reach,
             cluster: Arc::clone(&published.cluster),
             views: published.views.clone(),
             removed: Arc::clone(&removed),
@@ -294,8 +298,8 @@ impl Node {
         let (stop_serving, stopping) = watch::channel(false);
         let mut background = JoinSet::new();
         let mut serving = JoinSet::new();
-        for (url, listener) in listeners.peer {
-            tracing::info!(address = %url, "serving peer traffic");
+        for listener in listeners.peer {
+            tracing::info!(address = %listener.url, "serving peer traffic");
             let service = PeerService::server(self.consensus.clone());
             let ping = self.consensus.timing().silence;
             background.spawn(listen::serve_peers(listener, service, ping, stopping.clone()));

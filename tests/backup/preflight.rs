@@ -74,7 +74,7 @@ async fn preflight_says_yes_or_why_not() {
 
     let with = |line: &str| manifest(&MANIFEST.replace("    - --snapshot-count=10000\n", line));
     for (line, code, why) in [
-        ("    - --client-cert-auth=true\n    - --trusted-ca-file=/a\n", 4, "is not built yet in Keelstone"),
+        ("    - --memory-mlock=true\n", 4, "is not built yet in Keelstone"),
         ("    - --no-such-flag=1\n", 1, "no-such-flag"),
         ("    - --election-timeout=1\n", 1, "should be at least as 5 times"),
     ] {

@@ -2,6 +2,7 @@
 
 use keelstone::config::{Bootstrap, ClusterState, Settings, Url};
 use keelstone::disk::{Disk, MemoryDisk};
+use keelstone::net::{Reach, Sockets};
 use keelstone::server::World;
 use keelstone::server::bootstrap::{self, Tools};
 use keelstone::server::restore::{Digest, Restore, run_on};
@@ -57,7 +58,7 @@ fn start(disk: &MemoryDisk, wal_dir: &str) -> anyhow::Result<usize> {
         disk: Arc::new(disk.clone()),
         clock: Arc::new(keelstone::clock::SystemClock::new()),
         threads: Threads::Own,
-        dial: None,
+        reach: Reach { dial: Arc::new(Sockets), tls: None },
         segment_bytes: SEGMENT_BYTES,
         cache_bytes: 1 << 20,
         observer: None,

@@ -10,6 +10,7 @@ use keelstone::clock::{Clock, Ticks};
 use keelstone::config::{self, Loaded, Settings, Surroundings};
 use keelstone::disk::{DiskLock, MemoryDisk};
 use keelstone::lease::Lessor;
+use keelstone::net::{Reach, Sockets};
 use keelstone::raft::{self, DefragmentError, StateFileError, StateFiles};
 use keelstone::server::bootstrap::{self, Tools};
 use keelstone::server::{StateFailed, World};
@@ -214,7 +215,7 @@ impl Member {
             disk: Arc::new(disk.clone()),
             clock: Arc::new(Stopped),
             threads: Threads::OnRuntime(Arc::new(AtOnce)),
-            dial: None,
+            reach: Reach { dial: Arc::new(Sockets), tls: None },
             segment_bytes: LOG.segment_bytes,
             cache_bytes: CACHE_BYTES,
             observer: None,

@@ -51,7 +51,14 @@ impl Pair {
         let suites = [suite().with_server(etcd), suite().clone()];
         // Short ones make leases that end soon.
         let (heartbeat, election_timeout) = (Duration::from_millis(20), Duration::from_millis(200));
-        let spec = ClusterSpec { members: 1, heartbeat, election_timeout, flags: flags.to_vec(), proxied: false };
+        let spec = ClusterSpec {
+            members: 1,
+            heartbeat,
+            election_timeout,
+            flags: flags.to_vec(),
+            proxied: false,
+            secure_peers: false,
+        };
         let (etcd, ours) = tokio::join!(Cluster::start(&suites[0], &spec), Cluster::start(&suites[1], &spec));
         let sides = tokio::join!(Side::connect(&etcd), Side::connect(&ours)).into();
         Self { clusters: [etcd, ours], sides }

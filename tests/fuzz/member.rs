@@ -7,6 +7,7 @@ use keelstone::clock::SystemClock;
 use keelstone::cluster::{Member as Described, PeerUrls};
 use keelstone::disk::{Disk, MemoryDisk};
 use keelstone::lease::Lessor;
+use keelstone::net::{Reach, Sockets};
 use keelstone::raft::{
     ChangeRules, Consensus, Identity, Limits, OnApplied, Parts, RunningConsensus, StateFiles, Timing, bootstrap_log,
 };
@@ -132,7 +133,7 @@ impl Member {
                 Threads::Own,
                 files_failed,
             ),
-            dial: None,
+            reach: Reach { dial: Arc::new(Sockets), tls: None },
             cluster: Arc::clone(&published.cluster),
             views: published.views.clone(),
             removed: Arc::default(),

@@ -9,7 +9,7 @@ use crate::network::Network;
 use crate::plan::{Fault, Plan};
 use crate::trace::Trace;
 use keelstone::disk::MemoryDisk;
-use keelstone::net::Connector;
+use keelstone::net::Reach;
 use keelstone_harness::faults::{self, Summary};
 use keelstone_harness::load::Load;
 use keelstone_harness::{Client, Random};
@@ -516,11 +516,12 @@ fn machine(plan: &Plan, place: usize) -> Machine {
 fn client(network: &Network, time: HostTime, hosts: usize, place: usize) -> Client {
     let address = format!("http://{}:2379", HostId(place).ip());
     let endpoint = Endpoint::from_shared(address.clone()).expect("an address that was just made");
-    let dial = SimulatedDial { network: network.clone(), host: HostId(hosts), time };
+    let dial = Arc::new(SimulatedDial { network: network.clone(), host: HostId(hosts), time });
+    let connector = Reach { dial, tls: None }.connector(&[&address]).expect("an address that was just made");
     let connecting = endpoint.connect_timeout(Duration::from_secs(2));
     // A machine that is switched off says nothing: as the official clients do, ask whether it is there.
     let alive =
         connecting.http2_keep_alive_interval(Duration::from_secs(10)).keep_alive_timeout(Duration::from_secs(3));
-    let channel = alive.keep_alive_while_idle(true).connect_with_connector_lazy(Connector(Arc::new(dial)));
+    let channel = alive.keep_alive_while_idle(true).connect_with_connector_lazy(connector);
     Client::over(channel, &address)
 }

@@ -3,7 +3,7 @@
 use crate::host::{HostId, HostTime};
 use crate::network::{End, Network};
 use bytes::{Buf, Bytes};
-use keelstone::net::{Accepting, Connecting, Connection, Dial, Listen};
+use keelstone::net::{Accepting, Address, Connecting, Connection, Dial, Listen};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -171,8 +171,8 @@ pub struct SimulatedDial {
 const SYN_RETRY: Duration = Duration::from_secs(1);
 
 impl Dial for SimulatedDial {
-    fn dial(&self, authority: &str) -> Connecting {
-        let (network, host, time, authority) = (self.network.clone(), self.host, self.time, authority.to_owned());
+    fn dial(&self, to: &Address) -> Connecting {
+        let (network, host, time, authority) = (self.network.clone(), self.host, self.time, to.to_string());
         Box::pin(async move {
             tokio::time::sleep(network.round_trip()).await;
             loop {

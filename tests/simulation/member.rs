@@ -8,6 +8,8 @@ use crate::trace::Trace;
 use keelstone::config::{ListenUrl, Settings};
 use keelstone::disk::MemoryDisk;
 use keelstone::logging::shutdown::Signal;
+use keelstone::net::Reach;
+use keelstone::net::tls::Entrance;
 use keelstone::server::{self, Listeners, Observer, World};
 use keelstone::threads::{Pace, Threads, Work};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -92,7 +94,10 @@ fn program(machine: Machine, network: Network, trace: Trace, time: HostTime, sto
             disk: Arc::new(TracedDisk::new(machine.disk.clone(), machine.name.clone(), time, trace)),
             clock: Arc::new(HostClock { time, wall_offset_ms: Arc::clone(&machine.wall_offset_ms) }),
             threads: Threads::OnRuntime(machine.speed.clone()),
-            dial: Some(Arc::new(SimulatedDial { network: network.clone(), host: machine.id, time })),
+            reach: Reach {
+                dial: Arc::new(SimulatedDial { network: network.clone(), host: machine.id, time }),
+                tls: None,
+            },
             segment_bytes: machine.segment_bytes,
             cache_bytes: 1 << 20,
             observer: Some(observer),
@@ -103,7 +108,12 @@ fn program(machine: Machine, network: Network, trace: Trace, time: HostTime, sto
                 network.listen(machine.id, &address);
                 Box::new(SimulatedListener { network: network.clone(), address, time })
             };
-            urls.iter().map(|url| (url.clone(), listener(url) as _)).collect()
+            let clear = |url: &ListenUrl| server::Listener {
+                url: url.clone(),
+                entrance: Entrance::Clear,
+                socket: listener(url),
+            };
+            urls.iter().map(clear).collect()
         };
         let listeners = Listeners {
             peer: listen(&settings.urls.listen_peer),

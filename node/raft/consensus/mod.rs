@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::cluster::ClusterState;
 use crate::lease::Lessor;
 use crate::mvcc::Views;
-use crate::net::Dial;
+use crate::net::Reach;
 use crate::types::{ClusterId, LogPosition, MemberId};
 use crate::wal::Wal;
 use arc_swap::ArcSwap;
@@ -74,8 +74,8 @@ pub struct Parts {
     pub waiters: Arc<Waiters>,
     pub lessor: Arc<Lessor>,
     pub on_applied: OnApplied,
-    /// How peers are reached; none is TCP.
-    pub dial: Option<Arc<dyn Dial>>,
+    /// How peers are reached.
+    pub reach: Reach,
     /// What apply knows of the members.
     pub cluster: Arc<ArcSwap<ClusterState>>,
     /// The keys as they are applied.
@@ -177,7 +177,7 @@ impl Consensus {
         let peers = PeerClients::new(
             parts.identity,
             parts.timing,
-            parts.dial,
+            parts.reach,
             Arc::clone(&state_files),
             Arc::clone(&parts.clock),
             Arc::clone(&parts.cluster),

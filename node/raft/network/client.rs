@@ -5,7 +5,7 @@ use super::{
 };
 use crate::clock::{Clock, Ticks};
 use crate::cluster::ClusterState;
-use crate::net::{Connector, Dial};
+use crate::net::Reach;
 use crate::raft::state_files::StateFiles;
 use crate::types::MemberId;
 use arc_swap::{ArcSwap, Guard};
@@ -76,8 +76,7 @@ type Known = (Vec<String>, Channel);
 struct Shared {
     identity: Identity,
     timing: Timing,
-    /// None: TCP, and all URLs of a peer at once. Else its first URL.
-    dial: Option<Arc<dyn Dial>>,
+    reach: Reach,
     /// Where a snapshot is read.
     files: Arc<StateFiles>,
     channels: Mutex<HashMap<(MemberId, Purpose), Known>>,
@@ -103,7 +102,7 @@ impl PeerClients {
     pub fn new(
         identity: Identity,
         timing: Timing,
-        dial: Option<Arc<dyn Dial>>,
+        reach: Reach,
         files: Arc<StateFiles>,
         clock: Arc<dyn Clock>,
         cluster: Arc<ArcSwap<ClusterState>>,
@@ -113,7 +112,7 @@ impl PeerClients {
             shared: Arc::new(Shared {
                 identity,
                 timing,
-                dial,
+                reach,
                 files,
                 channels: Mutex::new(HashMap::new()),
                 started: clock.now(),
@@ -197,33 +196,23 @@ impl PeerClients {
             return Ok(channel.clone());
         }
         let Timing { heartbeat, election, silence } = self.shared.timing;
-        let mut endpoints = Vec::new();
-        for url in urls {
-            let endpoint = Endpoint::from_shared(url.clone())
-                .map_err(|error| Status::unavailable(format!("peer URL {url}: {error}")))?;
-            // A peer that went away without a word (a cut cable, a stopped process) is noticed by unanswered pings.
-            endpoints.push(
-                endpoint
-                    .connect_timeout(election)
-                    .tcp_nodelay(true)
-                    .http2_keep_alive_interval(silence.min(heartbeat.max(Duration::from_millis(50)) * 2))
-                    .keep_alive_timeout(silence)
-                    .keep_alive_while_idle(true)
-                    .initial_stream_window_size(WINDOW_BYTES)
-                    .initial_connection_window_size(WINDOW_BYTES),
-            );
-        }
-        let channel = match (endpoints.as_slice(), &self.shared.dial) {
-            ([], _) => return Err(Status::unavailable("peer without a URL")),
-            ([first, ..], Some(dial)) => first.connect_with_connector_lazy(Connector(Arc::clone(dial))),
-            ([one], None) => one.connect_lazy(),
-            (_, None) => Channel::balance_list(endpoints.into_iter()),
-        };
+        let connector = self.shared.reach.connector(urls).map_err(|error| Status::unavailable(error.to_string()))?;
+        // A peer that went away without a word (a cut cable, a stopped process) is noticed by unanswered pings.
+        let endpoint = Endpoint::from_static(ANY_PEER)
+            .connect_timeout(election)
+            .http2_keep_alive_interval(silence.min(heartbeat.max(Duration::from_millis(50)) * 2))
+            .keep_alive_timeout(silence)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES);
+        let channel = endpoint.connect_with_connector_lazy(connector);
         channels.insert((to, purpose), (urls.to_vec(), channel.clone()));
         Ok(channel)
     }
 }
 
+/// What requests name as their server: a connection goes to wherever the peer's URLs say.
+pub(super) const ANY_PEER: &str = "http://peer";
 /// Flow-control window of a peer connection: one full append (2 MiB) never waits for an update.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
@@ -251,7 +240,8 @@ mod tests {
         let files = StateFiles::new(disk, "/state".into(), 1 << 20, metrics, Threads::Own, unused);
         let identity = Identity { cluster: ClusterId(1), member: MemberId(1) };
         let clock = Arc::new(crate::clock::SystemClock::new());
-        let peers = PeerClients::new(identity, timing, None, Arc::new(files), clock, Arc::default(), Arc::default());
+        let reach = Reach { dial: Arc::new(crate::net::Sockets), tls: None };
+        let peers = PeerClients::new(identity, timing, reach, Arc::new(files), clock, Arc::default(), Arc::default());
         let mut client = peers.client(MemberId(2), &urls, Purpose::Forward).expect("a usable URL");
         let answer = tokio::time::timeout(Duration::from_secs(60), client.info(PeerInfoRequest {})).await;
         assert!(answer.expect("it ends by itself").is_err());

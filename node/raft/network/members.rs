@@ -1,10 +1,10 @@
 //! Asking a member who belongs to its cluster, before one is a member oneself.
 
+use super::client::ANY_PEER;
 use super::{PROTOCOL, PROTOCOL_HEADER};
-use crate::net::{Connector, Dial};
+use crate::net::Reach;
 use keelstone_proto::internal::peer_client::PeerClient;
 use keelstone_proto::internal::{MembersRequest, MembersResponse};
-use std::sync::Arc;
 use std::time::Duration;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
@@ -14,14 +14,11 @@ use tonic::{Request, Status};
 ///
 /// # Errors
 /// Nobody is there, or no Keelstone, or it takes longer than `within`.
-pub async fn ask_members(url: &str, dial: Option<&Arc<dyn Dial>>, within: Duration) -> Result<MembersResponse, Status> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| Status::unavailable(error.to_string()))?;
-    let endpoint = endpoint.connect_timeout(within);
+pub async fn ask_members(url: &str, reach: &Reach, within: Duration) -> Result<MembersResponse, Status> {
+    let connector = reach.connector(&[url]).map_err(|error| Status::unavailable(error.to_string()))?;
+    let endpoint = Endpoint::from_static(ANY_PEER).connect_timeout(within);
     let ask = async {
-        let channel = match dial {
-            Some(dial) => endpoint.connect_with_connector(Connector(Arc::clone(dial))).await,
-            None => endpoint.connect().await,
-        };
+        let channel = endpoint.connect_with_connector(connector).await;
         let channel = channel.map_err(|error| Status::from_error(Box::new(error)))?;
         let mut request = Request::new(MembersRequest {});
         request.metadata_mut().insert(PROTOCOL_HEADER, MetadataValue::from(PROTOCOL));

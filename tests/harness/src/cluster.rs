@@ -18,12 +18,14 @@ pub struct ClusterSpec {
     pub flags: Vec<String>,
     /// Members reach each other through proxies, so that flows can be cut. Without, no flow can be set.
     pub proxied: bool,
+    /// Peers speak TLS; the flags say with which certificates. They are known as 127.0.0.1.
+    pub secure_peers: bool,
 }
 
 impl ClusterSpec {
     pub fn of(members: usize) -> Self {
         let (heartbeat, election_timeout) = (Duration::from_millis(100), Duration::from_secs(1));
-        Self { members, heartbeat, election_timeout, flags: Vec::new(), proxied: true }
+        Self { members, heartbeat, election_timeout, flags: Vec::new(), proxied: true, secure_peers: false }
     }
 
     pub fn with_flags(mut self, flags: &[&str]) -> Self {
@@ -62,14 +64,15 @@ impl Cluster {
         let front_ports = if spec.proxied { ports() } else { peer_ports.clone() };
         let links = Links::start(if spec.proxied { &front_ports } else { &[] }, &peer_ports).await;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let peer_url = |port: u16| format!("{}://127.0.0.1:{port}", if spec.secure_peers { "https" } else { "http" });
         let initial: Vec<String> =
-            front_ports.iter().enumerate().map(|(place, &port)| format!("m{place}={}", url(port))).collect();
+            front_ports.iter().enumerate().map(|(place, &port)| format!("m{place}={}", peer_url(port))).collect();
         let members = (0..spec.members).map(|place| {
             let mut args = vec![
                 format!("--listen-client-urls={}", url(client_ports[place])),
                 format!("--advertise-client-urls={}", url(client_ports[place])),
-                format!("--listen-peer-urls={}", url(peer_ports[place])),
-                format!("--initial-advertise-peer-urls={}", url(front_ports[place])),
+                format!("--listen-peer-urls={}", peer_url(peer_ports[place])),
+                format!("--initial-advertise-peer-urls={}", peer_url(front_ports[place])),
                 format!("--initial-cluster={}", initial.join(",")),
                 "--initial-cluster-token=keelstone-test".to_owned(),
                 "--initial-cluster-state=new".to_owned(),

@@ -1,75 +1,77 @@
-//! Addresses of members: `host:port`, `http://host:port`, `unix://path`; without a port it is 2379.
+//! Addresses of members: `host:port`, `http://host:port`, `unix://path`, the same with an `s` for TLS; without a port it is 2379.
 
 use super::Settings;
 use crate::config::go_io_error;
-use crate::net::{Connecting, Connection, Dial};
+use crate::net::{Address, Target, host_of};
 use std::error::Error;
-use std::path::PathBuf;
 use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream};
-use tonic::transport::{Channel, Endpoint as Target};
+use tonic::transport::{Channel, Endpoint as Http};
 
 const DEFAULT_PORT: &str = "2379";
 
 /// A shorter one is refused by servers that mind being asked too often.
 const MIN_KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// Where a connection goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// `host:port`
-    Tcp(String),
-    Unix(PathBuf),
-}
-
 /// An endpoint as it was given, and what that means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub given: String,
-    wire: Wire,
+    target: Target,
 }
 
 impl Endpoint {
-    /// # Errors
-    /// If it asks for TLS: the answer is the scheme.
-    pub fn parse(given: &str) -> Result<Self, &'static str> {
-        let wire = if let Some(path) = given.strip_prefix("unix:") {
-            Wire::Unix(path.strip_prefix("//").unwrap_or(path).into())
-        } else if given.starts_with("unixs:") {
-            return Err("unixs");
-        } else if given.starts_with("https://") {
-            return Err("https");
-        } else {
-            let host = given.strip_prefix("http://").unwrap_or(given);
-            let host = host.split('/').next().unwrap_or_default();
-            Wire::Tcp(with_port(host))
+    /// One that does not say is behind TLS if `is_secure`.
+    pub fn parse(given: &str, is_secure: bool) -> Self {
+        let (scheme, rest) = given.split_once(':').unwrap_or(("", given));
+        let (is_unix, is_secure) = match scheme {
+            "unix" => (true, is_secure),
+            "unixs" => (true, true),
+            "http" => (false, false),
+            "https" => (false, true),
+            _ => (false, is_secure),
         };
-        Ok(Self { given: given.to_owned(), wire })
+        let rest = if is_unix || given.starts_with("http") && given.contains("://") { rest } else { given };
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let target = if is_unix {
+            // etcd's clients look for a server of that name.
+            let name = rest.rsplit('/').next().unwrap_or_default().split(':').next().unwrap_or_default();
+            Target { address: Address::Unix(rest.into()), host: name.to_owned(), is_secure }
+        } else {
+            let authority = with_port(rest.split('/').next().unwrap_or_default());
+            let host = host_of(&authority).to_owned();
+            Target { address: Address::Tcp(authority), host, is_secure }
+        };
+        Self { given: given.to_owned(), target }
+    }
+
+    pub fn is_secure(&self) -> bool {
+        self.target.is_secure
     }
 
     /// `Err` is the reason as grpc-go tells it.
     pub async fn connect(&self, settings: &Settings) -> Result<Channel, String> {
-        let authority = match &self.wire {
-            Wire::Tcp(address) => address.as_str(),
-            Wire::Unix(_) => "localhost",
+        let authority = match &self.target.address {
+            Address::Tcp(address) => address.as_str(),
+            Address::Unix(_) => "localhost",
         };
-        let target = Target::from_shared(format!("http://{authority}")).map_err(|error| refused(&error.to_string()))?;
-        let mut target = target.user_agent("etcdctl").map_err(|error| refused(&error.to_string()))?;
+        let http = Http::from_shared(format!("http://{authority}")).map_err(|error| refused(&error.to_string()))?;
+        let mut http = http.user_agent("etcdctl").map_err(|error| refused(&error.to_string()))?;
         if !settings.keepalive_time.is_zero() {
-            target = target
+            http = http
                 .http2_keep_alive_interval(settings.keepalive_time.max(MIN_KEEPALIVE))
                 .keep_alive_timeout(settings.keepalive_timeout);
         }
         // One attempt must not hold up the others.
-        let target = target.connect_timeout(settings.dial_timeout.max(Duration::from_secs(1)));
-        let connected = target.connect_with_connector(super::connector(self.wire.clone())).await;
-        connected.map_err(|error| {
-            let network = if matches!(self.wire, Wire::Tcp(_)) { "tcp" } else { "unix" };
-            let address = match &self.wire {
-                Wire::Tcp(address) => address.clone(),
-                Wire::Unix(path) => path.display().to_string(),
-            };
-            refused(&format!("dial {network} {address}: {}", cause(&error)))
+        let http = http.connect_timeout(settings.dial_timeout.max(Duration::from_secs(1)));
+        let connected = http.connect_with_connector(settings.reach.connector_to(self.target.clone())).await;
+        connected.map_err(|error| match innermost(&error) {
+            Innermost::Tls(why) => {
+                format!("connection error: desc = \"transport: authentication handshake failed: {why}\"")
+            }
+            Innermost::Dial(why) => {
+                let network = if matches!(self.target.address, Address::Tcp(_)) { "tcp" } else { "unix" };
+                refused(&format!("dial {network} {}: {why}", self.target.address))
+            }
         })
     }
 }
@@ -100,33 +102,32 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// The innermost cause; one of the system's in Go's words.
-fn cause(error: &(dyn Error + 'static)) -> String {
+/// Why there is no connection.
+enum Innermost {
+    /// Nobody was reached. In Go's words.
+    Dial(String),
+    /// The other side was.
+    Tls(String),
+}
+
+fn innermost(error: &(dyn Error + 'static)) -> Innermost {
     let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
+    loop {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return Innermost::Tls(error.to_string());
+        }
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        match wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source()) {
+            Some(source) => error = source,
+            None => break,
+        }
     }
-    match error.downcast_ref::<std::io::Error>() {
+    Innermost::Dial(match error.downcast_ref::<std::io::Error>() {
         Some(error) if error.kind() == std::io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
         Some(error) => format!("connect: {}", go_io_error(error)),
         None => error.to_string(),
-    }
-}
-
-impl Dial for Wire {
-    fn dial(&self, _: &str) -> Connecting {
-        let wire = self.clone();
-        Box::pin(async move {
-            Ok(match wire {
-                Wire::Tcp(address) => {
-                    let stream = TcpStream::connect(address).await?;
-                    stream.set_nodelay(true)?;
-                    Box::new(stream) as Connection
-                }
-                Wire::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            })
-        })
-    }
+    })
 }
 
 #[cfg(test)]
@@ -135,21 +136,26 @@ mod tests {
 
     #[test]
     fn an_endpoint_may_lack_scheme_and_port() {
-        for (given, wire) in [
-            ("127.0.0.1:1", Wire::Tcp("127.0.0.1:1".to_owned())),
-            ("http://host:1/", Wire::Tcp("host:1".to_owned())),
-            ("http://host", Wire::Tcp("host:2379".to_owned())),
-            ("host", Wire::Tcp("host:2379".to_owned())),
-            ("[::1]", Wire::Tcp("[::1]:2379".to_owned())),
-            ("::1", Wire::Tcp("[::1]:2379".to_owned())),
-            ("[::1]:5", Wire::Tcp("[::1]:5".to_owned())),
-            ("unix:///run/x", Wire::Unix("/run/x".into())),
-            ("unix://x:0", Wire::Unix("x:0".into())),
-            ("unix:x", Wire::Unix("x".into())),
+        let tcp = |authority: &str| Address::Tcp(authority.to_owned());
+        for (given, address, is_secure) in [
+            ("127.0.0.1:1", tcp("127.0.0.1:1"), false),
+            ("http://host:1/", tcp("host:1"), false),
+            ("http://host", tcp("host:2379"), false),
+            ("https://host", tcp("host:2379"), true),
+            ("host", tcp("host:2379"), false),
+            ("[::1]", tcp("[::1]:2379"), false),
+            ("::1", tcp("[::1]:2379"), false),
+            ("[::1]:5", tcp("[::1]:5"), false),
+            ("unix:///run/x", Address::Unix("/run/x".into()), false),
+            ("unix://x:0", Address::Unix("x:0".into()), false),
+            ("unix:x", Address::Unix("x".into()), false),
+            ("unixs://x:0", Address::Unix("x:0".into()), true),
+            ("httpd:1", tcp("httpd:1"), false),
         ] {
-            assert_eq!(Endpoint::parse(given).map(|endpoint| endpoint.wire), Ok(wire), "{given}");
+            let target = Endpoint::parse(given, false).target;
+            assert_eq!((target.address, target.is_secure), (address, is_secure), "{given}");
         }
-        assert_eq!(Endpoint::parse("https://host"), Err("https"));
-        assert_eq!(Endpoint::parse("unixs://x"), Err("unixs"));
+        assert!(Endpoint::parse("host", true).is_secure());
+        assert!(!Endpoint::parse("http://host", true).is_secure());
     }
 }

@@ -5,6 +5,7 @@ mod endpoint;
 mod error;
 pub mod methods;
 mod settings;
+mod tls;
 
 pub use error::CallError;
 pub use methods::Method;
@@ -12,9 +13,7 @@ pub use settings::{Settings, ask_password, split_user};
 
 use super::failure::{BAD_CONNECTION, Failure};
 use super::log::Logger;
-use crate::net::Connector;
 use bytes::Bytes;
-use endpoint::Wire;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::uri::PathAndQuery;
@@ -265,9 +264,4 @@ async fn within<T>(deadline: Deadline, work: impl Future<Output = T>) -> Result<
 /// A text as the bytes of a message.
 pub fn text(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
-}
-
-/// The way to a wire, for tonic.
-fn connector(wire: Wire) -> Connector {
-    Connector(Arc::new(wire))
 }

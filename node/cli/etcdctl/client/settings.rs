@@ -1,11 +1,13 @@
 //! What a client is told by flags and environment, checked.
 
 use super::endpoint::Endpoint;
+use super::tls;
 use crate::cli::etcdctl::Call;
 use crate::cli::etcdctl::failure::{self, Failure};
 use crate::cli::etcdctl::flags::Values;
 use crate::cli::etcdctl::password;
 use crate::cli::not_built;
+use crate::net::Reach;
 use std::time::Duration;
 
 /// Two MiB, as the server's limit with what gRPC adds.
@@ -29,13 +31,7 @@ pub struct Settings {
     pub max_receive_bytes: usize,
     pub user: Option<User>,
     pub token: Option<String>,
-}
-
-/// TLS is asked for in one way or another.
-fn no_tls(what: &str) -> Failure {
-    let text =
-        format!("{what}: TLS is not built yet in Keelstone's etcdctl; etcd's own etcdctl works with this server");
-    Failure::new(not_built::EXIT_NOT_BUILT, text)
+    pub reach: Reach,
 }
 
 impl Settings {
@@ -51,15 +47,6 @@ impl Settings {
             if values.is_set(flag) && values.text(flag).is_empty() {
                 return Err(Failure::args(format_args!("empty string is passed to --{flag} option")));
             }
-            if values.is_set(flag) {
-                return Err(no_tls(&format!("--{flag}")));
-            }
-        }
-        if !values.switch("insecure-transport") {
-            return Err(no_tls("--insecure-transport=false"));
-        }
-        if values.switch("insecure-skip-tls-verify") {
-            return Err(no_tls("--insecure-skip-tls-verify"));
         }
         let (user, token) = credentials(values)?;
         let mut settings = Self::to_endpoints(values, &values.list("endpoints"))?;
@@ -69,7 +56,8 @@ impl Settings {
 
     /// For these endpoints and nobody in particular, all else as the flags say.
     pub fn to_endpoints(values: &Values, endpoints: &[String]) -> Result<Self, Failure> {
-        let parse = |given: &String| Endpoint::parse(given).map_err(|scheme| no_tls(&format!("{scheme}: in {given}")));
+        let asked = tls::asked_for(values)?;
+        let parse = |given: &String| Endpoint::parse(given, asked.is_some());
         let mut named: Vec<&String> = endpoints.iter().filter(|endpoint| !endpoint.is_empty()).collect();
         let local = "127.0.0.1:2379".to_owned();
         if named.is_empty() {
@@ -78,8 +66,10 @@ impl Settings {
         let bytes = |flag: &str, default: usize| {
             usize::try_from(values.int(flag)).ok().filter(|&bytes| bytes > 0).unwrap_or(default)
         };
+        let endpoints: Vec<Endpoint> = named.into_iter().map(parse).collect();
         let settings = Self {
-            endpoints: named.into_iter().map(parse).collect::<Result<_, _>>()?,
+            reach: tls::reach(asked, &endpoints)?,
+            endpoints,
             dial_timeout: values.duration("dial-timeout"),
             keepalive_time: values.duration("keepalive-time"),
             keepalive_timeout: values.duration("keepalive-timeout"),
@@ -103,10 +93,11 @@ impl Settings {
     /// The same with one endpoint.
     ///
     /// # Errors
-    /// If it asks for TLS.
+    /// If it asks for TLS, and that needs what this machine does not have.
     pub fn to_one(&self, endpoint: &str) -> Result<Self, Failure> {
-        let endpoint = Endpoint::parse(endpoint).map_err(|scheme| no_tls(&format!("{scheme}: in {endpoint}")))?;
-        Ok(Self { endpoints: vec![endpoint], ..self.clone() })
+        let endpoints = vec![Endpoint::parse(endpoint, self.reach.tls.is_some())];
+        let reach = if self.reach.tls.is_some() { self.reach.clone() } else { tls::reach(None, &endpoints)? };
+        Ok(Self { endpoints, reach, ..self.clone() })
     }
 
     /// As they were given.
