@@ -8,9 +8,11 @@ use Outcome::{Refused, Served};
 use keelstone_harness::wait;
 use rustls::CipherSuite;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 const LISTENERS: [Listener; 4] = [Listener::Client, Listener::ClientHttp, Listener::Metrics, Listener::Peer];
 
@@ -225,17 +227,22 @@ async fn versions_and_suites_are_those_that_were_given() {
 
 #[tokio::test]
 async fn who_does_not_shake_hands_is_not_waited_for() {
-    let papers = Papers::new("silent");
+    let papers = Arc::new(Papers::new("silent"));
+    let mut listeners = JoinSet::new();
     for listener in LISTENERS {
-        let server = Server::start(listener, &papers.flags(listener, &[])).await;
-        let mut silent = TcpStream::connect(("127.0.0.1", server.port(listener))).await.expect("a listener");
-        // Others are served meanwhile.
-        judge(&server, listener, &[("another", &Probe::default(), Served)]).await;
-        let mut byte = [0];
-        let closed = tokio::time::timeout(Duration::from_secs(60), silent.read(&mut byte)).await;
-        // Closed or reset.
-        assert!(matches!(closed.expect("it is closed"), Ok(0) | Err(_)), "{listener:?}");
+        let papers = Arc::clone(&papers);
+        listeners.spawn(async move {
+            let server = Server::start(listener, &papers.flags(listener, &[])).await;
+            let mut silent = TcpStream::connect(("127.0.0.1", server.port(listener))).await.expect("a listener");
+            // Others are served meanwhile.
+            judge(&server, listener, &[("another", &Probe::default(), Served)]).await;
+            let mut byte = [0];
+            let closed = tokio::time::timeout(Duration::from_secs(60), silent.read(&mut byte)).await;
+            // Closed or reset.
+            assert!(matches!(closed.expect("it is closed"), Ok(0) | Err(_)), "{listener:?}");
+        });
     }
+    listeners.join_all().await;
 }
 
 #[tokio::test]

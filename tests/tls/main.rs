@@ -3,8 +3,11 @@
 
 mod certs;
 mod listeners;
+mod peers;
 mod ports;
 mod probe;
+mod rotation;
+mod tools;
 
 use keelstone_harness::Suite;
 use std::path::PathBuf;

@@ -28,6 +28,10 @@ impl ClusterSpec {
         Self { members, heartbeat, election_timeout, flags: Vec::new(), proxied: true, secure_peers: false }
     }
 
+    fn peer_url(&self, port: u16) -> String {
+        format!("{}://127.0.0.1:{port}", if self.secure_peers { "https" } else { "http" })
+    }
+
     pub fn with_flags(mut self, flags: &[&str]) -> Self {
         self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
         self
@@ -64,7 +68,7 @@ impl Cluster {
         let front_ports = if spec.proxied { ports() } else { peer_ports.clone() };
         let links = Links::start(if spec.proxied { &front_ports } else { &[] }, &peer_ports).await;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let peer_url = |port: u16| format!("{}://127.0.0.1:{port}", if spec.secure_peers { "https" } else { "http" });
+        let peer_url = |port: u16| spec.peer_url(port);
         let initial: Vec<String> =
             front_ports.iter().enumerate().map(|(place, &port)| format!("m{place}={}", peer_url(port))).collect();
         let members = (0..spec.members).map(|place| {
@@ -96,12 +100,12 @@ impl Cluster {
         let (client_port, peer_port) = (free_port(), free_port());
         self.peer_ports.push(peer_port);
         let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let listed = beside.iter().chain([&place]).map(|&at| format!("m{at}={}", url(self.peer_ports[at])));
+        let listed = beside.iter().chain([&place]).map(|&at| format!("m{at}={}", self.peer_url(self.peer_ports[at])));
         let mut args = vec![
             format!("--listen-client-urls={}", url(client_port)),
             format!("--advertise-client-urls={}", url(client_port)),
-            format!("--listen-peer-urls={}", url(peer_port)),
-            format!("--initial-advertise-peer-urls={}", url(peer_port)),
+            format!("--listen-peer-urls={}", self.peer_url(peer_port)),
+            format!("--initial-advertise-peer-urls={}", self.peer_url(peer_port)),
             format!("--initial-cluster={}", listed.collect::<Vec<_>>().join(",")),
             "--initial-cluster-state=existing".to_owned(),
             format!("--heartbeat-interval={}", self.spec.heartbeat.as_millis()),
@@ -110,7 +114,11 @@ impl Cluster {
         args.extend(self.spec.flags.iter().cloned());
         let (server, folder) = (&self.suite.server, self.folder.clone());
         self.members.push(Member::new(server, folder, &format!("m{place}"), client_port, args));
-        (place, url(peer_port))
+        (place, self.peer_url(peer_port))
+    }
+
+    fn peer_url(&self, port: u16) -> String {
+        self.spec.peer_url(port)
     }
 
     /// Starts every member that does not run, and waits until all serve.
