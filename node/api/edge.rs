@@ -1,17 +1,19 @@
 //! The one door for all requests of a listener: gRPC calls go to their service, everything else to the HTTP pages.
 //! A call is counted and its metadata checked here (etcd `v3rpc/interceptor.go`), before its message is read.
 
+use super::access::{AccessRules, allow};
 use super::answer::not_found;
 use super::call::{Call, RequestBody, ResponseBody};
 use super::call_timer::{CallTimer, Caller};
+use super::gateway::{AnswerBody, Gateway, rest_of};
 use super::metrics::Metrics;
 use super::rpc::{Rpc, unknown_path_text};
 use super::status::ApiError;
 use super::stream_end::{Ended, StreamEnds};
 use crate::net::tls::Names;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, Response, Version};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use std::convert::Infallible;
@@ -39,6 +41,10 @@ pub struct Doors<B> {
     pub calls: Option<CallDoor<B>>,
     /// None on a listener for gRPC only.
     pub pages: Option<PageDoor>,
+    /// None on a listener without pages, or if it is turned off.
+    pub gateway: Option<Gateway>,
+    /// For pages and gateway. None: who reaches the listener may see all.
+    pub access: Option<AccessRules>,
 }
 
 /// Hands a call to its service.
@@ -54,6 +60,13 @@ pub struct CallDoor<B> {
     /// Unary calls that take longer are logged.
     pub(super) warn_unary_after: Duration,
     pub(super) stream_ends: StreamEnds,
+}
+
+impl<B> CallDoor<B> {
+    /// Of one gRPC message from a client.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
 }
 
 impl<B> fmt::Debug for CallDoor<B> {
@@ -77,6 +90,7 @@ pub struct Edge<B> {
     caller: Caller,
     /// Of the certificate that the caller has shown.
     names: Option<Arc<Names>>,
+    is_secure: bool,
 }
 
 struct Shared<B> {
@@ -86,7 +100,12 @@ struct Shared<B> {
 
 impl<B> Clone for Edge<B> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), caller: self.caller, names: self.names.clone() }
+        Self {
+            shared: Arc::clone(&self.shared),
+            caller: self.caller,
+            names: self.names.clone(),
+            is_secure: self.is_secure,
+        }
     }
 }
 
@@ -98,24 +117,62 @@ impl<B> fmt::Debug for Edge<B> {
 
 impl<B> Edge<B> {
     pub fn new(doors: Doors<B>, metrics: Metrics) -> Self {
-        Self { shared: Arc::new(Shared { doors, metrics }), caller: Caller::default(), names: None }
+        Self { shared: Arc::new(Shared { doors, metrics }), caller: Caller::default(), names: None, is_secure: false }
     }
 
     /// For the connection of one caller, who has shown a certificate with `names`, if any. Each of its requests carries them.
     pub fn of(&self, caller: Caller, names: Option<Arc<Names>>) -> Self {
-        Self { shared: Arc::clone(&self.shared), caller, names }
+        Self { shared: Arc::clone(&self.shared), caller, names, is_secure: false }
     }
 
-    fn respond(&self, mut request: Request<B>) -> Responding {
+    /// The same behind TLS.
+    pub fn secured(self, is_secure: bool) -> Self {
+        Self { is_secure, ..self }
+    }
+
+    fn respond(&self, mut request: Request<B>) -> Responding
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
         if let Some(names) = &self.names {
             request.extensions_mut().insert(Arc::clone(names));
         }
-        let Doors { calls, pages } = &self.shared.doors;
-        match (calls, pages) {
-            (Some(calls), _) if is_grpc(&request) => self.call(calls, request),
-            (_, Some(pages)) => Responding::Page(pages.0(request.into_parts().0)),
-            (_, None) => Responding::done(not_found()),
+        match &self.shared.doors.calls {
+            Some(calls) if is_grpc(&request) => self.call(calls, request),
+            _ => self.page(request),
         }
+    }
+
+    fn page(&self, request: Request<B>) -> Responding
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let Doors { pages, gateway, access, .. } = &self.shared.doors;
+        let Some(pages) = pages else { return Responding::done(not_found()) };
+        let mut origin = None;
+        if let Some(rules) = access {
+            if let Some(refusal) = rules.refuse(&request, self.is_secure) {
+                return Responding::done(refusal);
+            }
+            origin = rules.origin(&request);
+        }
+        let answer: Pin<Box<dyn Future<Output = Response<EdgeBody>> + Send>> =
+            match (gateway, rest_of(request.uri().path())) {
+                (_, _) if access.is_some() && request.method() == Method::OPTIONS => {
+                    Box::pin(async { Response::new(EdgeBody::Page(Full::default())) })
+                }
+                (Some(gateway), Some(rest)) => {
+                    let answer = gateway.clone().answer(rest.to_owned(), self.caller, request);
+                    Box::pin(async { answer.await.map(EdgeBody::Json) })
+                }
+                _ => {
+                    let page = pages.0(request.into_parts().0);
+                    Box::pin(async { page.await.map(EdgeBody::Page) })
+                }
+            };
+        Responding::Page { answer, origin }
     }
 
     fn call(&self, door: &CallDoor<B>, request: Request<B>) -> Responding {
@@ -166,7 +223,11 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
         && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-impl<B> hyper::service::Service<Request<B>> for Edge<B> {
+impl<B> hyper::service::Service<Request<B>> for Edge<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
     type Response = Response<EdgeBody>;
     type Error = Infallible;
     type Future = Responding;
@@ -178,8 +239,15 @@ impl<B> hyper::service::Service<Request<B>> for Edge<B> {
 
 /// A response on its way.
 pub enum Responding {
-    Call { served: Served, call: Option<(Call, Option<Ended>)> },
-    Page(Page),
+    Call {
+        served: Served,
+        call: Option<(Call, Option<Ended>)>,
+    },
+    Page {
+        answer: Pin<Box<dyn Future<Output = Response<EdgeBody>> + Send>>,
+        /// Whom a browser may show it to.
+        origin: Option<HeaderValue>,
+    },
     Done(Option<Response<EdgeBody>>),
 }
 
@@ -205,7 +273,13 @@ impl Future for Responding {
                 let (call, ended) = call.take().expect("a future is not polled after its end");
                 ResponseBody::wrap(response, call, ended).map(EdgeBody::Call)
             }
-            Responding::Page(page) => ready!(page.as_mut().poll(cx)).map(EdgeBody::Page),
+            Responding::Page { answer, origin } => {
+                let mut answer = ready!(answer.as_mut().poll(cx));
+                if let Some(origin) = origin.take() {
+                    allow(origin, answer.headers_mut());
+                }
+                answer
+            }
             Responding::Done(response) => response.take().expect("a future is not polled after its end"),
         };
         Poll::Ready(Ok(response))
@@ -217,6 +291,7 @@ impl Future for Responding {
 pub enum EdgeBody {
     Call(ResponseBody),
     Page(Full<Bytes>),
+    Json(AnswerBody),
 }
 
 impl Body for EdgeBody {
@@ -227,6 +302,7 @@ impl Body for EdgeBody {
         match self.get_mut() {
             EdgeBody::Call(body) => Pin::new(body).poll_frame(cx),
             EdgeBody::Page(body) => Pin::new(body).poll_frame(cx).map_err(|never: Infallible| match never {}),
+            EdgeBody::Json(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -234,6 +310,7 @@ impl Body for EdgeBody {
         match self {
             EdgeBody::Call(body) => body.is_end_stream(),
             EdgeBody::Page(body) => body.is_end_stream(),
+            EdgeBody::Json(body) => body.is_end_stream(),
         }
     }
 
@@ -241,6 +318,7 @@ impl Body for EdgeBody {
         match self {
             EdgeBody::Call(body) => body.size_hint(),
             EdgeBody::Page(body) => body.size_hint(),
+            EdgeBody::Json(body) => body.size_hint(),
         }
     }
 }

@@ -8,12 +8,9 @@ use super::health_page;
 use super::metrics::Metrics;
 use super::node::Node;
 use crate::metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, render};
-use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use prometheus::Registry;
 use std::sync::Arc;
@@ -21,7 +18,7 @@ use std::sync::Arc;
 /// Which pages a listener has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageSet {
-    /// The client port: all of them, readable from any origin.
+    /// The client port: all of them.
     Client,
     /// `--listen-metrics-urls`: no `/version`.
     Metrics,
@@ -41,26 +38,11 @@ impl Pages {
         let pages = Arc::new(self);
         PageDoor(Box::new(move |request| {
             let pages = Arc::clone(&pages);
-            Box::pin(async move { pages.answer(request).await })
+            Box::pin(async move { pages.answer(&request).await })
         }))
     }
 
-    async fn answer(&self, request: Parts) -> Answer {
-        let mut answer = match (self.set, &request.method) {
-            (PageSet::Client, &Method::OPTIONS) => Response::default(),
-            (PageSet::Client | PageSet::Metrics, _) => self.page(&request).await,
-        };
-        if self.set == PageSet::Client {
-            let headers = answer.headers_mut();
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"));
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-            headers
-                .insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("accept, content-type, authorization"));
-        }
-        answer
-    }
-
-    async fn page(&self, request: &Parts) -> Answer {
+    async fn answer(&self, request: &Parts) -> Answer {
         let path = request.uri.path();
         if let Some((group, checks)) = find_checks(path) {
             return self.checks(request, group, checks).await;
@@ -69,7 +51,6 @@ impl Pages {
             ("/health", _) => self.health(request).await,
             ("/metrics", _) => self.metrics(),
             ("/version", PageSet::Client) => self.version(request),
-            (path, PageSet::Client) if path.starts_with("/v3/") || path.starts_with("/v3beta/") => not_built_gateway(),
             (_, PageSet::Client | PageSet::Metrics) => not_found(),
         }
     }
@@ -174,12 +155,6 @@ impl Query {
     fn has(&self, key: &str) -> bool {
         self.first(key).is_some()
     }
-}
-
-/// In the shape of the gateway's own errors: 12 is Unimplemented.
-fn not_built_gateway() -> Answer {
-    let not_built = super::status::ApiError::NotBuilt("the JSON gateway");
-    with_type(StatusCode::NOT_IMPLEMENTED, JSON, format!(r#"{{"code":12, "message":"{not_built}"}}"#))
 }
 
 #[cfg(test)]

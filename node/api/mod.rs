@@ -4,6 +4,7 @@
 //! filled by [`header`]; every call passes [`edge`], which counts it and checks its metadata. Refuses to know how
 //! a request is agreed on, applied or stored.
 
+mod access;
 mod answer;
 mod auth;
 mod backup;
@@ -17,6 +18,7 @@ mod edge;
 mod edge_tests;
 mod election;
 mod frames;
+mod gateway;
 mod handler;
 mod header;
 mod health;
@@ -45,8 +47,10 @@ mod status;
 mod stream_end;
 pub mod watch;
 
+pub use access::AccessRules;
 pub use backup::{BackupDoor, BackupJob, BackupRefused, BackupRhythm, Drilled};
 pub use edge::{CallDoor, Doors, Edge, PageDoor};
+pub use gateway::Gateway;
 pub use header::Answerer;
 pub use health::HealthService;
 pub use http::{PageSet, Pages};

@@ -116,12 +116,12 @@ async fn connection(
         entered = entrance.enter(stream, from) => entered,
         () = stopped(&mut stopping) => return,
     };
-    let Entered { connection, names, .. } = match entered {
+    let Entered { connection, names, is_secure } = match entered {
         Ok(entered) => entered,
         Err(rejected) => return rejected.log("client", from),
     };
-    let edge = edge.of(Caller(from), names);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(Gathered::new(connection)), edge));
+    let edge = edge.of(Caller(from), names).secured(is_secure);
+    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(Gathered::new(connection)), edge));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = stopped(&mut stopping) => {

@@ -20,8 +20,8 @@ use super::rpc::Rpc;
 use super::stream_end::StreamEnds;
 use crate::admission::MAX_GRPC_OVERHEAD_BYTES;
 use crate::watch::Hub;
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use keelstone_proto::etcdserverpb::auth_server::AuthServer;
 use keelstone_proto::etcdserverpb::cluster_server::ClusterServer;
 use keelstone_proto::etcdserverpb::lease_server::LeaseServer;
@@ -32,6 +32,7 @@ use keelstone_proto::v3electionpb::election_server::ElectionServer;
 use keelstone_proto::v3lockpb::lock_server::LockServer;
 use std::convert::Infallible;
 use std::sync::Arc;
+use tonic::Status;
 use tonic::codegen::{Body, Service, StdError};
 use tonic_prost::ProstCodec;
 
@@ -89,10 +90,11 @@ impl<W> Services<W> {
     }
 
     /// The way of calls to these services.
-    pub fn door(self, node: Arc<Node>, stream_ends: StreamEnds) -> CallDoor<Incoming>
+    pub fn door<B>(self, node: Arc<Node>, stream_ends: StreamEnds) -> CallDoor<B>
     where
+        RequestBody<B>: Body<Data = Bytes, Error = Status> + Send + 'static,
         W: Service<
-                Request<RequestBody<Incoming>>,
+                Request<RequestBody<B>>,
                 Response = Response<tonic::body::Body>,
                 Error = Infallible,
                 Future = Served,

@@ -6,8 +6,8 @@ use super::check::SettingsError;
 use super::notice::Notice;
 use super::security;
 use super::settings::{
-    Compaction, Corruption, GrpcKeepalive, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage, Urls,
-    Watch,
+    Compaction, Corruption, GrpcKeepalive, Http, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage,
+    Urls, Watch,
 };
 use super::table::{FLAGS, Flag, State};
 use super::url::{ListenUrl, ListenUrlError, Url};
@@ -53,6 +53,11 @@ pub fn build(
         },
         urls,
         security,
+        http: Http {
+            gateway: values.bool("enable-grpc-gateway"),
+            origins: values.urls("cors").iter().map(ToString::to_string).collect(),
+            hosts: values.words("host-whitelist").to_vec(),
+        },
         raft: raft(values, notices),
         storage: storage(values),
         limits: limits(values, notices),

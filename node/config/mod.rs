@@ -29,8 +29,8 @@ pub use gates::{FeatureGates, Gate};
 pub use notice::Notice;
 pub use security::Security;
 pub use settings::{
-    AutoCompaction, Compaction, GrpcKeepalive, Limits, Log, LogFormat, LogLevel, LogOutput, Member, Observe, Raft,
-    ServerPing, Settings, Storage, Urls, Watch,
+    AutoCompaction, Compaction, GrpcKeepalive, Http, Limits, Log, LogFormat, LogLevel, LogOutput, Member, Observe,
+    Raft, ServerPing, Settings, Storage, Urls, Watch,
 };
 pub use url::{ListenAddress, ListenUrl, Url, UrlError};
 

@@ -16,6 +16,7 @@ pub struct Settings {
     pub member: Member,
     pub urls: Urls,
     pub security: Security,
+    pub http: Http,
     pub bootstrap: Bootstrap,
     pub raft: Raft,
     pub storage: Storage,
@@ -63,6 +64,17 @@ pub struct Urls {
     pub listen_metrics: Vec<ListenUrl>,
     pub advertise_peer: Vec<Url>,
     pub advertise_client: Vec<Url>,
+}
+
+/// What is served on client ports beside gRPC.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Whether calls are taken as JSON.
+    pub gateway: bool,
+    /// Origins of pages that browsers may show answers to. Empty: all.
+    pub origins: Vec<String>,
+    /// Names by which this member may be called without TLS. Empty, or `*` among them: all.
+    pub hosts: Vec<String>,
 }
 
 /// How consensus runs.

@@ -108,13 +108,12 @@ const USED_WHILE_LOADING: [(&str, &str); 4] = [
 
 /// Flags whose settings mean nothing here: what etcd itself drops, what tunes a part that Keelstone does not have, and
 /// what asks for what is there anyway. A flag that waits to be built is none of these.
-const WITHOUT_EFFECT: [&str; 7] = [
+const WITHOUT_EFFECT: [&str; 6] = [
     "max-snapshots",
     "v2-deprecation",
     "backend-bbolt-freelist-type",
     "backend-batch-interval",
     "backend-batch-limit",
-    "enable-grpc-gateway",
     "metrics",
 ];
 

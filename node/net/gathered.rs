@@ -5,7 +5,7 @@ use super::Connection;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// What waits at the most.
 const WAITING_BYTES: usize = 64 << 10;
@@ -39,6 +39,16 @@ impl std::fmt::Debug for Gathered {
 impl Gathered {
     pub fn new(inner: Connection) -> Self {
         Self { inner, waiting: Vec::new(), sent: 0, put_off: 0, is_due: false }
+    }
+
+    /// For a protocol that does not flush at each poll. What waits is written first.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn into_inner(mut self) -> io::Result<Connection> {
+        std::future::poll_fn(|cx| self.drain(cx)).await?;
+        self.inner.flush().await?;
+        Ok(self.inner)
     }
 
     /// Writes out what waits.

@@ -6,7 +6,8 @@ use super::shutdown::DRAIN;
 use super::{Node, StateFailed, space};
 use crate::api::watch::{Parts as WatchParts, WatchService};
 use crate::api::{
-    self, BackupDoor, ConnectionSettings, Doors, Edge, HealthService, PageSet, Pages, Services, serve_client,
+    self, AccessRules, BackupDoor, ConnectionSettings, Doors, Edge, Gateway, HealthService, PageSet, Pages, Services,
+    serve_client,
 };
 use crate::api::{StreamEnder, StreamEnds};
 use crate::config::{Gate, Settings};
@@ -28,6 +29,8 @@ pub struct Clients {
     metrics: api::Metrics,
     registry: Registry,
     connections: ConnectionSettings,
+    access: AccessRules,
+    has_gateway: bool,
     health: watch::Sender<ServingStatus>,
     /// Whether health says so while the state is defragmented (gate StopGRPCServiceOnDefrag).
     stops_on_defragment: bool,
@@ -92,6 +95,8 @@ impl Clients {
                 keepalive_timeout: ping.map_or(defaults.keepalive_timeout, |ping| ping.timeout),
                 drain: DRAIN,
             },
+            access: AccessRules { origins: settings.http.origins.clone(), hosts: settings.http.hosts.clone() },
+            has_gateway: settings.http.gateway,
             health: watch::channel(ServingStatus::NotServing).0,
             stops_on_defragment: settings.gates.enabled(Gate::StopGrpcServiceOnDefrag),
             ender: Arc::new(ender),
@@ -143,14 +148,22 @@ impl Clients {
     }
 
     fn edge(&self, calls: bool, pages: Option<PageSet>) -> Edge<Incoming> {
-        let calls = calls.then(|| {
+        let services = || {
             let health = HealthService::new(self.health.subscribe());
-            let services = Services::new(&self.node, self.watch.clone(), Arc::clone(&self.hub), health);
-            services.door(Arc::clone(&self.node), self.ends.clone())
+            Services::new(&self.node, self.watch.clone(), Arc::clone(&self.hub), health)
+        };
+        let calls = calls.then(|| services().door(Arc::clone(&self.node), self.ends.clone()));
+        let is_for_clients = pages == Some(PageSet::Client);
+        let gateway = (is_for_clients && self.has_gateway).then(|| {
+            let calls = services().door(Arc::clone(&self.node), self.ends.clone());
+            let max_message_bytes = calls.max_message_bytes();
+            let doors = Doors { calls: Some(calls), pages: None, gateway: None, access: None };
+            Gateway::new(Edge::new(doors, self.metrics.clone()), max_message_bytes)
         });
+        let access = is_for_clients.then(|| self.access.clone());
         let pages =
             pages.map(|set| Pages { node: Arc::clone(&self.node), registry: self.registry.clone(), set }.door());
-        Edge::new(Doors { calls, pages }, self.metrics.clone())
+        Edge::new(Doors { calls, pages, gateway, access }, self.metrics.clone())
     }
 
     fn spawn(

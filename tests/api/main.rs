@@ -5,6 +5,7 @@ mod cluster;
 mod compact;
 mod delete;
 mod downgrade;
+mod gateway;
 mod health;
 mod lease;
 mod lock;

@@ -26,9 +26,25 @@ pub async fn get(port: u16, path: &str) -> anyhow::Result<Reply> {
 
 /// A request without a body; errors as [`get`].
 pub async fn send(port: u16, method: &str, path: &str) -> anyhow::Result<Reply> {
+    exchange(port, method, path, &[], "").await
+}
+
+/// POST of `body` to `path`; errors as [`get`].
+pub async fn post(port: u16, path: &str, body: &str) -> anyhow::Result<Reply> {
+    exchange(port, "POST", path, &[], body).await
+}
+
+/// A request with further headers, as `Name: value`, one named `Host` in place of the usual; errors as [`get`].
+pub async fn exchange(port: u16, method: &str, path: &str, headers: &[&str], body: &str) -> anyhow::Result<Reply> {
     let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.context("connect")?;
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+        let host = format!("Host: 127.0.0.1:{port}");
+        let named = headers.iter().any(|header| header.starts_with("Host: "));
+        let lines = headers.iter().copied().chain((!named).then_some(&host[..]));
+        let lines: String = lines.map(|line| format!("{line}\r\n")).collect();
+        let length = body.len();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\n{lines}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}");
         stream.write_all(request.as_bytes()).await.context("send request")?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.context("read reply")?;
