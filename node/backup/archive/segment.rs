@@ -43,6 +43,8 @@ pub enum SegmentError {
     Order { expected: u64, found: u64 },
     #[error("entry {index} is of term {found}, below that of the one before")]
     Term { index: u64, found: u64 },
+    #[error("entry {index} is of kind {found}, which no log holds")]
+    Kind { index: u64, found: i32 },
     #[error("it ends with entry {} of term {}, its manifest says {} of {}", .found.index, .found.term, .expected.index, .expected.term)]
     End { expected: LogPosition, found: LogPosition },
 }
@@ -219,10 +221,6 @@ impl Entries {
     }
 
     fn next_in_order(&mut self, entry: raftpb::Entry) -> Result<wal::Entry, SegmentError> {
-        let kind = match entry.r#type() {
-            raftpb::EntryType::EntryNormal => wal::EntryKind::Normal,
-            raftpb::EntryType::EntryConfChange | raftpb::EntryType::EntryConfChangeV2 => wal::EntryKind::ConfChange,
-        };
         let (index, term) = (entry.index(), entry.term());
         if index != self.last.index + 1 {
             return Err(SegmentError::Order { expected: self.last.index + 1, found: index });
@@ -230,6 +228,13 @@ impl Entries {
         if term < self.last.term {
             return Err(SegmentError::Term { index, found: term });
         }
+        // Not by prost's accessor, to which what it does not know is Normal.
+        let found = entry.r#type.unwrap_or_default();
+        let kind = match raftpb::EntryType::try_from(found) {
+            Ok(raftpb::EntryType::EntryNormal) => wal::EntryKind::Normal,
+            Ok(raftpb::EntryType::EntryConfChange) => wal::EntryKind::ConfChange,
+            Ok(raftpb::EntryType::EntryConfChangeV2) | Err(_) => return Err(SegmentError::Kind { index, found }),
+        };
         self.last = LogPosition { term, index };
         Ok(wal::Entry { term, index, kind, data: entry.data.unwrap_or_default() })
     }
@@ -264,20 +269,27 @@ mod tests {
         (5..15).map(entry).collect()
     }
 
-    #[test]
-    fn entries_come_back_as_they_were_and_no_byte_of_a_segment_is_believed() {
+    const FROM: Place = Place { index: 4, term: 2, revision: 3 };
+    const AT: Place = Place { index: 14, term: 3, revision: 9 };
+
+    /// A segment of [`entries`].
+    fn sealed() -> (Arc<dyn Destination>, Manifest) {
         let destination: Arc<dyn Destination> = Arc::new(Folder::new(Arc::new(MemoryDisk::new()), "b".into()));
-        let from = Place { index: 4, term: 2, revision: 3 };
         let created = SystemTime::UNIX_EPOCH;
         let ids = (ClusterId(1), MemberId(2));
-        let mut writer = SegmentWriter::begin(&destination, ids, created, from).unwrap();
+        let mut writer = SegmentWriter::begin(&destination, ids, created, FROM).unwrap();
         entries().iter().for_each(|entry| writer.push(entry).unwrap());
-        let at = Place { index: 14, term: 3, revision: 9 };
         let (cluster, member) = ids;
         let (compact_revision, hash_kv, lease_min_ttl_secs) = (-1, None, 2);
-        let taken = Taken { cluster, member, created, at, compact_revision, hash_kv, lease_min_ttl_secs };
+        let taken = Taken { cluster, member, created, at: AT, compact_revision, hash_kv, lease_min_ttl_secs };
         let sealed = writer.seal(&taken, None, &Stop::default()).unwrap();
-        assert_eq!((sealed.count, sealed.from, sealed.to), (10, from, at));
+        (destination, sealed)
+    }
+
+    #[test]
+    fn entries_come_back_as_they_were_and_no_byte_of_a_segment_is_believed() {
+        let (destination, sealed) = sealed();
+        assert_eq!((sealed.count, sealed.from, sealed.to), (10, FROM, AT));
         let read = || Entries::open(&destination, &sealed).collect::<Result<Vec<_>, _>>();
         assert_eq!(read().unwrap(), entries());
         let bytes = destination.read_all(&sealed.object, usize::MAX).unwrap();
@@ -294,5 +306,20 @@ mod tests {
         }
         destination.put(&sealed.object, &bytes[..bytes.len() - 1], Existing::Replace).unwrap();
         assert!(matches!(read(), Err(SegmentError::Io { .. })));
+    }
+
+    #[test]
+    fn an_entry_of_a_kind_that_no_log_holds_is_refused() {
+        let (destination, sealed) = sealed();
+        let mut bytes = destination.read_all(&sealed.object, usize::MAX).unwrap();
+        // Behind the length of the first entry: the tag of its type, and the type.
+        assert_eq!(bytes[MAGIC.len() + 1..][..2], [0x08, 0]);
+        for kind in [2, 7] {
+            bytes[MAGIC.len() + 2] = kind;
+            destination.put(&sealed.object, &bytes, Existing::Replace).unwrap();
+            let read = Entries::open(&destination, &sealed).next().unwrap();
+            let Err(SegmentError::Kind { index: 5, found }) = read else { panic!("{read:?}") };
+            assert_eq!(found, i32::from(kind));
+        }
     }
 }
