@@ -64,5 +64,31 @@ pub trait Disk: Debug + Send + Sync {
     fn available_bytes(&self, dir: &Path) -> io::Result<u64>;
 }
 
+/// The directory whose sync makes the name of `path` durable. The root's is itself.
+pub fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
 /// Holds a lock until dropped.
 pub trait DiskLock: Debug + Send + Sync {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_of_a_path_is_a_directory_that_can_be_synced() {
+        let parents = [("/a/b", "/a"), ("/a", "/"), ("/", "/"), ("a/b", "a"), ("a/", "."), ("a", "."), (".", ".")];
+        for (path, parent) in parents {
+            assert_eq!(parent_of(Path::new(path)), Path::new(parent), "{path}");
+        }
+        for disk in [&RealDisk as &dyn Disk, &MemoryDisk::new()] {
+            disk.sync_dir(parent_of(Path::new("a"))).unwrap();
+            disk.sync_dir(parent_of(Path::new("/a"))).unwrap();
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Where a received snapshot, or a copy without gaps, becomes the state file.
 
 use crate::defect::{self, Defect};
-use crate::disk::Disk;
+use crate::disk::{Disk, parent_of};
 use crate::storage::{self, Copy, CopyError, Import, Storage, StorageError};
 use crate::threads::Threads;
 use std::fmt;
@@ -149,7 +149,7 @@ impl StateFiles {
     }
 
     fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+        parent_of(&self.path)
     }
 
     /// Puts a durable file in the place of the live one, durably.

@@ -5,7 +5,7 @@ use super::import::{self, Places, Workshop};
 use super::{World, force_new_cluster, offline};
 use crate::cluster::{self, InitialCluster, Member};
 use crate::config::{Bootstrap, Settings, Url};
-use crate::disk::{Disk, DiskLock};
+use crate::disk::{Disk, DiskLock, parent_of};
 use crate::raft::{self, Identity, bootstrap_log};
 use crate::storage::{self, Stats, Storage};
 use crate::types::{ClusterId, HumanBytes, MemberId};
@@ -188,8 +188,7 @@ fn is_there(disk: &dyn Disk, path: &Path) -> anyhow::Result<bool> {
 
 fn create_private_dir(disk: &dyn Disk, dir: &Path) -> anyhow::Result<()> {
     disk.create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-    for made in [Some(dir), dir.parent(), dir.parent().and_then(Path::parent)].into_iter().flatten() {
-        let made = if made.as_os_str().is_empty() { Path::new(".") } else { made };
+    for made in [dir, parent_of(dir), parent_of(parent_of(dir))] {
         disk.sync_dir(made).with_context(|| format!("sync {}", made.display()))?;
     }
     Ok(())
@@ -297,8 +296,7 @@ fn open_state(tools: &Tools<'_>, path: &Path, exists: bool, wal: &Wal) -> anyhow
     let storage =
         Storage::create(file, *cache_bytes, metrics).with_context(|| format!("create {}", fresh.display()))?;
     disk.rename(&fresh, path).with_context(|| format!("rename {}", fresh.display()))?;
-    if let Some(dir) = path.parent() {
-        disk.sync_dir(dir).with_context(|| format!("sync {}", dir.display()))?;
-    }
+    let dir = parent_of(path);
+    disk.sync_dir(dir).with_context(|| format!("sync {}", dir.display()))?;
     Ok(storage)
 }

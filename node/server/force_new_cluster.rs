@@ -11,7 +11,7 @@ use super::bootstrap::Ground;
 use crate::apply::{conf_change, stored_members};
 use crate::cluster::MemberTable;
 use crate::config::Settings;
-use crate::disk::Disk;
+use crate::disk::{Disk, parent_of};
 use crate::raft::lone_member_log;
 use crate::storage::Storage;
 use crate::threads::Threads;
@@ -79,7 +79,7 @@ pub fn run(settings: &Settings, disk: &dyn Disk, threads: &Threads, ground: &mut
 }
 
 fn sync_folder(disk: &dyn Disk, file: &Path) -> anyhow::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
+    let folder = parent_of(file);
     disk.sync_dir(folder).with_context(|| format!("sync {}", folder.display()))
 }
 

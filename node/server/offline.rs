@@ -2,7 +2,7 @@
 
 use super::bootstrap::{LOCK_FILE, STATE_FILE};
 use crate::config::go_io_error;
-use crate::disk::{Disk, DiskLock, RealDisk};
+use crate::disk::{Disk, DiskLock, RealDisk, parent_of};
 use crate::raft::{self, Shrunk};
 use crate::storage::{self, Copy, Durability, Storage};
 use crate::types::OnProgress;
@@ -85,7 +85,7 @@ pub fn defragment(
     let (begun, before) = (Instant::now(), storage.stats());
     raft::say_begin(path, before);
     let beside = path.with_extension(raft::COPIED);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = parent_of(path);
     let copied = make_copy(disk, folder, &beside, &storage, cache_bytes, on_progress).and_then(|copy| {
         disk.rename(&beside, path).with_context(|| format!("rename to {}", path.display()))?;
         Ok(copy)

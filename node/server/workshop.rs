@@ -2,7 +2,7 @@
 //! rename, and never to a half.
 
 use super::bootstrap::LOCK_FILE;
-use crate::disk::{Disk, DiskLock};
+use crate::disk::{Disk, DiskLock, parent_of};
 use anyhow::{Context, bail};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -136,13 +136,6 @@ fn remove_empty(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

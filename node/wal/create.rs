@@ -4,7 +4,7 @@ use super::encode::{Encoder, segment_head};
 use super::entry::{Entry, HardState, Identity};
 use super::error::WalError;
 use super::segment::SegmentName;
-use crate::disk::Disk;
+use crate::disk::{Disk, parent_of};
 use crate::types::LogPosition;
 use keelstone_proto::raftpb::ConfState;
 use std::io;
@@ -97,10 +97,7 @@ fn write(disk: &dyn Disk, dir: &Path, records: &Encoder) -> Result<(), WalError>
         disk.remove_dir_all(dir).map_err(fail("delete", dir))?;
     }
     disk.rename(&temporary, dir).map_err(fail("rename to", dir))?;
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent_of(dir);
     disk.sync_dir(parent).map_err(fail("sync directory", parent))
 }
 

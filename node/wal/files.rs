@@ -5,9 +5,9 @@ use super::metrics::Metrics;
 use super::prepare::{Preparer, Spare};
 use super::segment::{Segment, SegmentName};
 use crate::defect::{self, Defect};
-use crate::disk::Disk;
+use crate::disk::{Disk, parent_of};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ impl Files {
         preparer: Preparer,
         metrics: Metrics,
     ) -> Self {
-        let dir = current.path.parent().map(Path::to_owned).unwrap_or_default();
+        let dir = parent_of(&current.path).to_owned();
         Self { disk, dir, names, current, segment_bytes, preparer, metrics }
     }
 

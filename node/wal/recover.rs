@@ -15,7 +15,7 @@ use super::segment::{Segment, SegmentName};
 use super::shared::Shared;
 use super::writer::{Resume, Writer};
 use super::{Metrics, OnFatal, Settings};
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, parent_of};
 use crate::types::LogPosition;
 use keelstone_proto::raftpb::ConfState;
 use std::collections::VecDeque;
@@ -215,8 +215,6 @@ fn mend(disk: &dyn Disk, dir: &Path, current: &Segment, segment_bytes: u64) -> R
     }
     // The process before may have ended between a rename and the sync of its directory.
     disk.sync_dir(dir).map_err(fail("sync directory", dir))?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => disk.sync_dir(parent).map_err(fail("sync directory", parent)),
-        _ => Ok(()),
-    }
+    let parent = parent_of(dir);
+    disk.sync_dir(parent).map_err(fail("sync directory", parent))
 }

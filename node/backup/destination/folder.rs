@@ -2,7 +2,7 @@
 //! and ends in `.part`, which is synced and gets its name when it is whole. No name that a key can have begins with a dot.
 
 use super::{Destination, Existing, Failure, Object, Page, Part, Profile, Upload};
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, parent_of};
 use bytes::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,13 +46,13 @@ impl Folder {
 
     /// Makes the folder of a path, with a durable name.
     fn make_folder_of(&self, key: &str, path: &Path) -> Result<(), Failure> {
-        let Some(folder) = path.parent() else { return Ok(()) };
+        let folder = parent_of(path);
         if self.disk.exists(folder).map_err(failed(key, "look for folder"))? {
             return Ok(());
         }
         self.disk.create_dir_all(folder).map_err(failed(key, "create folder"))?;
         let above = folder.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));
-        for above in above.chain(self.root.parent()) {
+        for above in above.chain([parent_of(&self.root)]) {
             self.disk.sync_dir(above).map_err(failed(key, "sync folder"))?;
         }
         Ok(())
@@ -75,7 +75,7 @@ impl Folder {
     }
 
     fn sync_folder_of(&self, key: &str, path: &Path) -> Result<(), Failure> {
-        path.parent().map_or(Ok(()), |folder| self.disk.sync_dir(folder)).map_err(failed(key, "sync folder"))
+        self.disk.sync_dir(parent_of(path)).map_err(failed(key, "sync folder"))
     }
 
     fn exists(&self, key: &str) -> Result<bool, Failure> {

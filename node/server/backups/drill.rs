@@ -5,6 +5,7 @@ use super::{DRILL, Shared};
 use crate::api::Drilled;
 use crate::backup::archive::{Catalogue, Chain, NoChain, ReplayError, replay};
 use crate::backup::destination::Failure;
+use crate::disk::parent_of;
 use crate::types::{HumanBytes, LogPosition};
 use std::io;
 use std::path::Path;
@@ -100,7 +101,7 @@ impl Shared {
         let segments: u64 = chain.segments.iter().map(|segment| segment.bytes).sum();
         let needed = chain.full.bytes.saturating_mul(2).saturating_add(segments.saturating_mul(2));
         let needed = needed.saturating_add(RESERVE_BYTES);
-        let free = self.disk.available_bytes(path.parent().unwrap_or(path))?;
+        let free = self.disk.available_bytes(parent_of(path))?;
         if free < needed { Err(DrillError::NoRoom { needed, free }) } else { Ok(()) }
     }
 

@@ -6,7 +6,7 @@ use crate::backup::archive::{
 use crate::backup::destination::{Destination, Existing, Failure as Missed, Folder, Uploading};
 use crate::backup::{BLOB_BYTES, Save};
 use crate::config::backup::{BackupUrl, Retention};
-use crate::disk::{Disk, File, RealDisk};
+use crate::disk::{Disk, File, RealDisk, parent_of};
 use anyhow::{Context, anyhow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -144,8 +144,7 @@ fn save(state: &archive::Replayed, path: &Path) -> anyhow::Result<()> {
     let file = RealDisk.create(&part).with_context(|| format!("create {}", part.display()))?;
     let written = write(state, file.as_ref()).and_then(|()| {
         RealDisk.rename(&part, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(RealDisk.sync_dir(folder)?)
+        Ok(RealDisk.sync_dir(parent_of(path))?)
     });
     if written.is_err() {
         // What failed is told; that a part may be left too is not worth more words.

@@ -12,7 +12,7 @@
 //! are untouched, and etcd may have run on them meanwhile. One that finds the point passed does the rest. Renames stay within
 //! a folder: nothing is copied, and nothing of etcd's is ever deleted.
 
-use crate::disk::Disk;
+use crate::disk::{Disk, parent_of};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
@@ -134,10 +134,7 @@ fn is_there(disk: &dyn Disk, path: &Path) -> anyhow::Result<bool> {
 
 fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> anyhow::Result<()> {
     disk.rename(from, to).with_context(|| format!("rename {} to {}", from.display(), to.display()))?;
-    match to.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => sync_dir(disk, dir),
-        _ => sync_dir(disk, Path::new(".")),
-    }
+    sync_dir(disk, parent_of(to))
 }
 
 fn sync_dir(disk: &dyn Disk, dir: &Path) -> anyhow::Result<()> {
