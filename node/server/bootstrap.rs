@@ -182,8 +182,17 @@ fn defragment_at_start(tools: &Tools<'_>, path: &Path, storage: Storage, thresho
     }
 }
 
-fn is_there(disk: &dyn Disk, path: &Path) -> anyhow::Result<bool> {
+pub(super) fn is_there(disk: &dyn Disk, path: &Path) -> anyhow::Result<bool> {
     disk.exists(path).with_context(|| format!("look for {}", path.display()))
+}
+
+/// `None` if another process has the lock.
+pub(super) fn try_lock(disk: &dyn Disk, file: &Path) -> anyhow::Result<Option<Box<dyn DiskLock>>> {
+    match disk.lock(file) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("lock {}", file.display())),
+    }
 }
 
 fn create_private_dir(disk: &dyn Disk, dir: &Path) -> anyhow::Result<()> {
@@ -195,14 +204,8 @@ fn create_private_dir(disk: &dyn Disk, dir: &Path) -> anyhow::Result<()> {
 }
 
 fn lock(disk: &dyn Disk, member_dir: &Path) -> anyhow::Result<Box<dyn DiskLock>> {
-    let path = member_dir.join(LOCK_FILE);
-    match disk.lock(&path) {
-        Ok(lock) => Ok(lock),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            bail!("data directory {} is in use by another process", member_dir.display())
-        }
-        Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
-    }
+    let lock = try_lock(disk, &member_dir.join(LOCK_FILE))?;
+    lock.with_context(|| format!("data directory {} is in use by another process", member_dir.display()))
 }
 
 /// One that joins begins with an empty log: the leader sends it all, or a snapshot.

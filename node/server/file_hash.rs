@@ -1,13 +1,13 @@
 //! The hash of the keys in a file that nobody serves: a database of etcd, or a state file of ours. It is read as a member reads
 //! its state, from a scratch file that has no name, so that the file is not touched (etcd's tool opens it to write).
 
-use super::bootstrap::LOCK_FILE;
+use super::bootstrap::{LOCK_FILE, is_there, try_lock};
 use crate::backup::bolt::Database;
 use crate::backup::{self, Loaded};
 use crate::disk::{Disk, File, RealDisk, open_to_read};
 use crate::mvcc::{self, KvHash, Store};
 use crate::storage::{self, Import, Storage, is_state_file};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,16 +53,11 @@ fn scratch_file() -> io::Result<Arc<dyn File>> {
 /// A copy of a file that changes is no state.
 fn lock_beside(path: &Path) -> anyhow::Result<Option<Box<dyn crate::disk::DiskLock>>> {
     let lock = path.with_file_name(LOCK_FILE);
-    if !RealDisk.exists(&lock)? {
+    if !is_there(&RealDisk, &lock)? {
         return Ok(None);
     }
-    match RealDisk.lock(&lock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            bail!("{} is in use by another process", path.display())
-        }
-        Err(error) => Err(error).with_context(|| format!("lock {}", lock.display())),
-    }
+    let in_use = || format!("{} is in use by another process", path.display());
+    try_lock(&RealDisk, &lock)?.with_context(in_use).map(Some)
 }
 
 fn copy(from: &dyn File, to: &dyn File) -> io::Result<()> {

@@ -7,7 +7,7 @@
 //! A mark in the directory is durable before the first entry and until the last, so that a crash leaves a member of the
 //! old cluster, or one that goes on with this at its next start. Nothing is served before the mark is gone.
 
-use super::bootstrap::Ground;
+use super::bootstrap::{Ground, is_there};
 use crate::apply::{conf_change, stored_members};
 use crate::cluster::MemberTable;
 use crate::config::Settings;
@@ -35,9 +35,7 @@ fn mark(settings: &Settings) -> PathBuf {
 /// # Errors
 /// The directory cannot be read.
 pub fn is_due(settings: &Settings, disk: &dyn Disk) -> anyhow::Result<bool> {
-    let mark = mark(settings);
-    Ok(settings.bootstrap.force_new_cluster
-        || disk.exists(&mark).with_context(|| format!("look for {}", mark.display()))?)
+    Ok(settings.bootstrap.force_new_cluster || is_there(disk, &mark(settings))?)
 }
 
 /// Makes this member the only one. Durable on return.
@@ -59,7 +57,7 @@ pub fn run(settings: &Settings, disk: &dyn Disk, threads: &Threads, ground: &mut
     let commit = entries.last().map_or(last.index, |entry| entry.index);
 
     let mark = mark(settings);
-    if !disk.exists(&mark).with_context(|| format!("look for {}", mark.display()))? {
+    if !is_there(disk, &mark)? {
         disk.create(&mark).with_context(|| format!("create {}", mark.display()))?;
     }
     sync_folder(disk, &mark)?;

@@ -1,6 +1,6 @@
 //! Work on a data directory that no server has: its lock, its state file, and a copy of that without gaps.
 
-use super::bootstrap::{LOCK_FILE, STATE_FILE};
+use super::bootstrap::{LOCK_FILE, STATE_FILE, is_there, try_lock};
 use crate::config::go_io_error;
 use crate::disk::{Disk, DiskLock, RealDisk, parent_of};
 use crate::raft::{self, Shrunk};
@@ -57,16 +57,13 @@ impl Offline {
 fn lock_within(member_dir: &Path, patience: Duration) -> anyhow::Result<Box<dyn DiskLock>> {
     let begun = Instant::now();
     loop {
-        match RealDisk.lock(&member_dir.join(LOCK_FILE)) {
-            Ok(lock) => return Ok(lock),
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
-                return Err(error).with_context(|| format!("lock {}", member_dir.display()));
-            }
-            Err(_) if !patience.is_zero() && begun.elapsed() >= patience => {
-                bail!("timeout: {} is in use by a server", member_dir.display())
-            }
-            Err(_) => std::thread::sleep(LOCK_POLL),
+        if let Some(lock) = try_lock(&RealDisk, &member_dir.join(LOCK_FILE))? {
+            return Ok(lock);
         }
+        if !patience.is_zero() && begun.elapsed() >= patience {
+            bail!("timeout: {} is in use by a server", member_dir.display());
+        }
+        std::thread::sleep(LOCK_POLL);
     }
 }
 
@@ -139,7 +136,7 @@ fn make_copy(
 }
 
 fn remove_if_there(disk: &dyn Disk, path: &Path) -> anyhow::Result<()> {
-    if disk.exists(path).with_context(|| format!("look for {}", path.display()))? {
+    if is_there(disk, path)? {
         disk.remove_file(path).with_context(|| format!("remove {}", path.display()))?;
     }
     Ok(())

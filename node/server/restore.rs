@@ -5,7 +5,7 @@
 //! synced, and given its name at the end. A log outside of the data directory comes before that: a server refuses one
 //! whose state is missing. What fails leaves nothing behind; what is killed leaves a folder that the next attempt removes.
 
-use super::bootstrap::{STATE_FILE, initial_members};
+use super::bootstrap::{STATE_FILE, initial_members, is_there};
 use super::workshop::{UNFINISHED, Workshop};
 use crate::apply;
 use crate::backup::bolt::Database;
@@ -118,7 +118,7 @@ fn check_targets(disk: &dyn Disk, restore: &Restore) -> anyhow::Result<()> {
     if !is_free {
         bail!("data-dir {:?} not empty or could not be read", data_dir.display().to_string());
     }
-    if disk.exists(&restore.wal_dir).with_context(|| format!("look for {}", restore.wal_dir.display()))? {
+    if is_there(disk, &restore.wal_dir)? {
         bail!("wal-dir {:?} exists", restore.wal_dir.display().to_string());
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! Where the folder `member` of a data directory is made before it gets its name: beside it, so that the name is given by one
 //! rename, and never to a half.
 
-use super::bootstrap::LOCK_FILE;
+use super::bootstrap::{LOCK_FILE, is_there, try_lock};
 use crate::disk::{Disk, DiskLock, parent_of};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -113,14 +113,8 @@ fn lock_empty(disk: &dyn Disk, path: &Path) -> anyhow::Result<Box<dyn DiskLock>>
 
 fn lock(disk: &dyn Disk, path: &Path) -> anyhow::Result<Box<dyn DiskLock>> {
     disk.create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
-    let file = path.join(LOCK_FILE);
-    match disk.lock(&file) {
-        Ok(lock) => Ok(lock),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            bail!("{} is being made by another process", path.display())
-        }
-        Err(error) => Err(error).with_context(|| format!("lock {}", file.display())),
-    }
+    let lock = try_lock(disk, &path.join(LOCK_FILE))?;
+    lock.with_context(|| format!("{} is being made by another process", path.display()))
 }
 
 fn told(path: &Path, removed: io::Result<()>) {
@@ -143,7 +137,7 @@ fn remove_empty(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 fn missing(disk: &dyn Disk, path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut missing = Vec::new();
     for dir in path.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
-        if disk.exists(dir).with_context(|| format!("look for {}", dir.display()))? {
+        if is_there(disk, dir)? {
             break;
         }
         missing.insert(0, dir.to_owned());

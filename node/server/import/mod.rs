@@ -25,10 +25,11 @@ use crate::cluster::{Member, MemberTable};
 use crate::disk::{Disk, DiskLock};
 use crate::logging::notify_delay;
 use crate::mvcc;
+use crate::server::bootstrap::{STATE_FILE, is_there, try_lock};
 use crate::storage::{self, Batch, Durability, Import, Storage, Table};
 use crate::types::{HumanBytes, LogPosition, MemberId, OnProgress};
 use crate::wal::{self, Cut, HardState, Survey, WalError};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use log::Plan;
 use members::{RaftMembers, Settled};
 use snap_file::SnapFile;
@@ -82,9 +83,7 @@ pub struct Imported {
 /// # Errors
 /// The directory cannot be read.
 pub fn is_unfinished(disk: &dyn Disk, places: &Places) -> anyhow::Result<bool> {
-    let member_dir = &places.member_dir;
-    let is_there = disk.exists(member_dir).with_context(|| format!("look for {}", member_dir.display()))?;
-    Ok(is_there && places.unfinished(disk)?.is_some())
+    Ok(is_there(disk, &places.member_dir)? && places.unfinished(disk)?.is_some())
 }
 
 /// Makes the directory ours if etcd left it, or if an import was not finished. The caller holds the directory's lock.
@@ -176,26 +175,20 @@ fn joined(ids: impl Iterator<Item = impl ToString>) -> String {
 }
 
 fn is_left_by_etcd(disk: &dyn Disk, places: &Places) -> anyhow::Result<bool> {
-    let is_there = |path: PathBuf| disk.exists(&path).with_context(|| format!("look for {}", path.display()));
-    if is_there(places.member_dir.join(super::bootstrap::STATE_FILE))? || !is_there(places.snap_dir())? {
+    if is_there(disk, &places.member_dir.join(STATE_FILE))? || !is_there(disk, &places.snap_dir())? {
         return Ok(false);
     }
-    Ok(is_there(places.snap_dir().join(DATABASE))? || wal::exists(disk, &places.wal_dir)?)
+    Ok(is_there(disk, &places.snap_dir().join(DATABASE))? || wal::exists(disk, &places.wal_dir)?)
 }
 
 /// etcd locks its database in the same way (bbolt, `flock`).
 fn lock_database(disk: &dyn Disk, places: &Places) -> anyhow::Result<Option<Box<dyn DiskLock>>> {
     let path = places.snap_dir().join(DATABASE);
-    if !disk.exists(&path).with_context(|| format!("look for {}", path.display()))? {
+    if !is_there(disk, &path)? {
         return Ok(None);
     }
-    match disk.lock(&path) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            bail!("{} is in use by another process: etcd still runs on this directory", path.display())
-        }
-        Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
-    }
+    let in_use = || format!("{} is in use by another process: etcd still runs on this directory", path.display());
+    try_lock(disk, &path)?.with_context(in_use).map(Some)
 }
 
 /// Makes a state file and a log of what etcd left in `from`, where nothing changes. Both are durable; on an error what there

@@ -13,6 +13,7 @@
 //! a folder: nothing is copied, and nothing of etcd's is ever deleted.
 
 use crate::disk::{Disk, parent_of};
+use crate::server::bootstrap::{STATE_FILE, is_there};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
@@ -112,7 +113,7 @@ impl Places {
         if is_there(disk, &snap)? {
             rename(disk, &snap, &kept_snap)?;
         }
-        rename(disk, &self.built(index), &self.member_dir.join(crate::server::bootstrap::STATE_FILE))
+        rename(disk, &self.built(index), &self.member_dir.join(STATE_FILE))
     }
 
     fn built(&self, index: u64) -> PathBuf {
@@ -126,10 +127,6 @@ fn extended(path: &Path, extension: &str) -> PathBuf {
     let mut extended = path.components().as_path().as_os_str().to_owned();
     extended.push(extension);
     PathBuf::from(extended)
-}
-
-fn is_there(disk: &dyn Disk, path: &Path) -> anyhow::Result<bool> {
-    disk.exists(path).with_context(|| format!("look for {}", path.display()))
 }
 
 fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> anyhow::Result<()> {

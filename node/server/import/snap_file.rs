@@ -5,6 +5,7 @@
 
 use crate::cluster::Member;
 use crate::disk::Disk;
+use crate::server::bootstrap::is_there;
 use crate::types::{LogPosition, MemberId};
 use anyhow::{Context, bail};
 use keelstone_proto::raftpb::{ConfState, Snapshot};
@@ -27,7 +28,7 @@ impl SnapFile {
     /// Reads the file of the snapshot at `position`; `None` if there is none.
     pub(super) fn read(disk: &dyn Disk, snap_dir: &Path, position: LogPosition) -> anyhow::Result<Option<Self>> {
         let path = snap_dir.join(format!("{:016x}-{:016x}.snap", position.term, position.index));
-        if !disk.exists(&path).with_context(|| format!("look for {}", path.display()))? {
+        if !is_there(disk, &path)? {
             return Ok(None);
         }
         let read = || -> anyhow::Result<Vec<u8>> {

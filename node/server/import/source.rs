@@ -4,6 +4,7 @@ use super::members::RaftMembers;
 use crate::backup::bolt::Database;
 use crate::cluster::MemberTable;
 use crate::disk::Disk;
+use crate::server::bootstrap::is_there;
 use crate::storage::Table;
 use crate::types::LogPosition;
 use crate::wal::Survey;
@@ -30,16 +31,15 @@ impl Source {
     pub(super) fn find(disk: &dyn Disk, snap_dir: &Path, snapshot: LogPosition) -> anyhow::Result<Self> {
         let own = snap_dir.join(DATABASE);
         let received = snap_dir.join(format!("{:016x}.snap.db", snapshot.index));
-        let is_there = |path: &Path| disk.exists(path).with_context(|| format!("look for {}", path.display()));
         let mut index = None;
-        if is_there(&own)? {
+        if is_there(disk, &own)? {
             let source = Self::open(disk, own.clone())?;
             if source.index >= snapshot.index {
                 return Ok(source);
             }
             index = Some(source.index);
         }
-        if snapshot.index > 0 && is_there(&received)? {
+        if snapshot.index > 0 && is_there(disk, &received)? {
             let source = Self::open(disk, received)?;
             if source.index >= snapshot.index {
                 return Ok(source);
