@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod gap;
 mod leader;
+mod readme;
 mod retention;
 mod revision;
 mod rhythm;
