@@ -5,8 +5,8 @@
 //! everybody else reads without a lock (DESIGN D5).
 //!
 //! Invariants: revisions have no gaps and never go back; a view's index names only rows that its storage
-//! version holds, or the few that wait for the next commit; rows and hashes are etcd's to the byte. Refuses to know leases (a number in the row),
-//! permissions, requests and watchers.
+//! version holds, or the few that wait for the next commit; rows and hashes are etcd's to the byte. Refuses to
+//! know leases (a number in the row), permissions, requests and watchers.
 
 mod bump;
 mod compaction;
