@@ -206,12 +206,11 @@ impl Follower {
         let Some(version) = cluster.version else { return };
         // What it guards is one value: it cannot be left half changed.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(before) =
-            seen.replace(version).map_or(Some(None), |before| (before != version).then_some(Some(before)))
-        else {
-            return;
-        };
+        let before = seen.replace(version);
         drop(seen);
+        if before == Some(version) {
+            return;
+        }
         if let Err(too_old) = check_not_too_old(Some(version)) {
             (self.end_process)(&too_old);
             return;
