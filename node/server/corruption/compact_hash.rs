@@ -1,7 +1,8 @@
 //! The check of the hashes that compactions leave behind (gate CompactHashCheck), every `--compact-hash-check-time` on the
 //! leader. It costs next to nothing: all members compact at the same revisions, and have these hashes anyway.
 
-use super::{Answer, Checks, Groups, Outcome, TRIES, minority, printed};
+use super::{Answer, Checks, Groups, Outcome, TRIES, minority};
+use crate::config::value::GoDuration;
 use crate::mvcc::KvHash;
 use crate::types::MemberId;
 use futures_util::StreamExt;
@@ -51,7 +52,7 @@ impl Checked {
 async fn check(checks: &Checks, checked: &mut Checked) {
     let (consensus, metrics) = (&checks.consensus, &checks.metrics.compact_hash);
     let (own, timeout) = (consensus.member_id(), consensus.request_timeout());
-    tracing::info!("local-member-id" = %own, timeout = %printed(timeout), "starting compact hash check");
+    tracing::info!("local-member-id" = %own, timeout = %GoDuration::from(timeout), "starting compact hash check");
     let mut hashes = consensus.compaction_hashes();
     hashes.retain(|hash| hash.hash_revision > checked.latest && hash.is_comparable);
     let others = consensus.other_members();

@@ -4,7 +4,8 @@
 //! answer each other, so that one with damaged data would take all down: whoever agrees with a majority goes on, and need
 //! not wait for those that are slow to answer.
 
-use super::{Answer, Checks, Outcome, printed};
+use super::{Answer, Checks, Outcome};
+use crate::config::value::GoDuration;
 use crate::logging::Strings;
 use crate::mvcc::KvHash;
 use crate::raft::{HashRefused, NoHash, NotHashed, PeerHash};
@@ -27,7 +28,7 @@ pub enum Inconsistent {
 pub async fn check(checks: &Checks) -> Result<(), Inconsistent> {
     let (consensus, metrics) = (&checks.consensus, &checks.metrics.initial);
     let (own, timeout) = (consensus.member_id(), consensus.request_timeout());
-    tracing::info!("local-member-id" = %own, timeout = %printed(timeout), "starting initial corruption check");
+    tracing::info!("local-member-id" = %own, timeout = %GoDuration::from(timeout), "starting initial corruption check");
     let others = consensus.other_members();
     let members = others.len() + 1;
     let mut tally = Tally { alike: 1, ..Tally::default() };

@@ -12,7 +12,6 @@ mod periodic;
 pub use initial::{Inconsistent, check as check_at_start};
 
 use crate::alarm::{Alarm, AlarmType, Alarms};
-use crate::config::value::GoDuration;
 use crate::config::{Gate, Settings};
 use crate::logging::Strings;
 use crate::metrics::corruption::{CheckMetrics, CorruptionMetrics};
@@ -146,10 +145,6 @@ fn minority(groups: &Groups, members: usize) -> Option<Vec<MemberId>> {
     let majority = groups.iter().find(|(_, alike)| alike.len() > members / 2).map(|(hash, _)| *hash)?;
     let others = groups.iter().filter(|(hash, _)| **hash != majority);
     Some(others.flat_map(|(_, members)| members.iter().copied()).collect())
-}
-
-fn printed(duration: Duration) -> GoDuration {
-    GoDuration::from(duration)
 }
 
 #[cfg(test)]

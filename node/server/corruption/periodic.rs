@@ -1,7 +1,8 @@
 //! The check every `--corrupt-check-time`, on the leader: its own hash twice, around a linearizable barrier, and the others'
 //! at the revision of the first. What a follower said before the barrier the leader has by the second.
 
-use super::{Answer, Checks, Groups, Outcome, TRIES, minority, printed};
+use super::{Answer, Checks, Groups, Outcome, TRIES, minority};
+use crate::config::value::GoDuration;
 use crate::mvcc::KvHash;
 use crate::raft::{NotHashed, RequestError};
 use crate::types::MemberId;
@@ -24,7 +25,7 @@ enum CheckError {
 pub async fn run(checks: Checks, interval: Duration) {
     tracing::info!(
         "local-member-id" = %checks.consensus.member_id(),
-        interval = %printed(interval),
+        interval = %GoDuration::from(interval),
         "enabled corruption checking"
     );
     let mut misses = Misses::default();
