@@ -94,7 +94,7 @@ pub async fn defragment(files: &Arc<StateFiles>, worker: &Worker) -> Result<Shru
     let place = Arc::new(files.place_for_copy().await.ok_or(DefragmentError::Stopped)?);
     let storage = worker.state_file().await?.storage;
     let before = storage.stats();
-    say_begin(files.path(), before);
+    say_defragmenting(files.path(), before);
     // Rows of a fresh file take a little more than they do in the estimate.
     check_room(files, before.in_use_bytes + before.in_use_bytes / 4)?;
     let (making, made) = (Arc::clone(files), Arc::clone(&place));
@@ -115,12 +115,12 @@ pub async fn defragment(files: &Arc<StateFiles>, worker: &Worker) -> Result<Shru
     let took = start.elapsed();
     files.metrics().observe_defragment(took);
     let after = worker.state_file().await?.storage.stats();
-    say_end(files.path(), &Shrunk { before, after }, took);
+    say_defragmented(files.path(), &Shrunk { before, after }, took);
     Ok(Shrunk { before, after })
 }
 
 /// The line with which etcd begins (`server/storage/backend/backend.go`).
-pub fn say_begin(path: &Path, before: Stats) {
+pub fn say_defragmenting(path: &Path, before: Stats) {
     tracing::info!(
         path = %path.display(),
         "current-db-size-bytes" = before.total_bytes,
@@ -132,7 +132,7 @@ pub fn say_begin(path: &Path, before: Stats) {
 }
 
 /// The line with which etcd ends.
-pub fn say_end(path: &Path, Shrunk { before, after }: &Shrunk, took: Duration) {
+pub fn say_defragmented(path: &Path, Shrunk { before, after }: &Shrunk, took: Duration) {
     let diff = |new: u64, old: u64| new.cast_signed() - old.cast_signed();
     tracing::info!(
         path = %path.display(),

@@ -29,7 +29,7 @@ mod suite_tests;
 
 pub use bootstrap::{bootstrap_log, lone_member_log};
 pub use consensus::{Consensus, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
-pub use defragment::{DefragmentError, Shrunk, defragment, say_begin, say_end};
+pub use defragment::{DefragmentError, Shrunk, defragment, say_defragmented, say_defragmenting};
 pub use hash::{HashRefused, NoHash, NotHashed, PeerHash};
 pub use lease::LeaseAnswer;
 pub use membership::{ChangeError, ChangeRefused, ChangeRules};

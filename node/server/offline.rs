@@ -80,7 +80,7 @@ pub fn defragment(
     on_progress: OnProgress<'_>,
 ) -> Result<Storage, (anyhow::Error, Storage)> {
     let (begun, before) = (Instant::now(), storage.stats());
-    raft::say_begin(path, before);
+    raft::say_defragmenting(path, before);
     let beside = path.with_extension(raft::COPIED);
     let folder = parent_of(path);
     let copied = make_copy(disk, folder, &beside, &storage, cache_bytes, on_progress).and_then(|copy| {
@@ -93,7 +93,7 @@ pub fn defragment(
             let copy = copy.into_storage();
             match disk.sync_dir(folder).with_context(|| format!("sync {}", folder.display())) {
                 Ok(()) => {
-                    raft::say_end(path, &Shrunk { before, after: copy.stats() }, begun.elapsed());
+                    raft::say_defragmented(path, &Shrunk { before, after: copy.stats() }, begun.elapsed());
                     Ok(copy)
                 }
                 Err(error) => Err((error, copy)),
