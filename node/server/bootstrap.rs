@@ -1,7 +1,7 @@
 //! What is on the disk decides how a member starts: new, or again. Nothing is served before this is done.
 
 use super::backups::DRILL;
-use super::import::{self, Places, Workshop};
+use super::import::{self, Places};
 use super::{World, force_new_cluster, offline};
 use crate::cluster::{self, InitialCluster, Member};
 use crate::config::{Bootstrap, Settings, Url};
@@ -84,14 +84,14 @@ pub fn open_with<W>(
     create_private_dir(disk, &member_dir)?;
     let lock = lock(disk, &member_dir)?;
     let state_path = member_dir.join(STATE_FILE);
-    let workshop = Workshop {
+    let import_tools = import::Tools {
         disk: &tools.world.disk,
         segment_bytes: tools.world.segment_bytes,
         cache_bytes: tools.world.cache_bytes,
         wal_metrics: tools.wal_metrics,
         storage_metrics: tools.storage_metrics,
     };
-    import::take_over(&workshop, &places(settings))?;
+    import::take_over(&import_tools, &places(settings))?;
     let has_log = wal::exists(disk, &wal_dir)?;
     let has_state = is_there(disk, &state_path)?;
     if has_state && !has_log {

@@ -1,6 +1,6 @@
 //! What an import makes of what etcd's log may hold, on disks in memory.
 
-use crate::import_crash::{APPLIED, LAST, STATE, entries, left_with, member, places, with_workshop, write_database};
+use crate::import_crash::{APPLIED, LAST, STATE, entries, left_with, member, places, with_tools, write_database};
 use keelstone::cluster::Member;
 use keelstone::disk::{Disk, MemoryDisk};
 use keelstone::server::import::{Imported, build};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// What is built of it, and the log that is.
 fn built(disk: &MemoryDisk) -> anyhow::Result<(Imported, Survey)> {
     let (state, log) = (Path::new("/data/member/state.new"), Path::new("/data/member/log.new"));
-    let imported = with_workshop(disk, |workshop| build(workshop, &places(), (state, log), &mut |_, _| ()))?;
+    let imported = with_tools(disk, |tools| build(tools, &places(), (state, log), &mut |_, _| ()))?;
     Ok((imported, Survey::of(disk, log)?))
 }
 

@@ -5,7 +5,7 @@ use keelstone::apply::conf_change;
 use keelstone::backup::DIGEST_BYTES;
 use keelstone::cluster::{Member, MemberTable};
 use keelstone::disk::{Disk, MemoryDisk};
-use keelstone::server::import::{Places, Workshop, is_unfinished, take_over};
+use keelstone::server::import::{Places, Tools, is_unfinished, take_over};
 use keelstone::storage::{self, Storage, Table};
 use keelstone::types::MemberId;
 use keelstone::wal::{self, Entry, EntryKind, HardState, Identity, Settings, Survey, Wal};
@@ -85,9 +85,9 @@ pub fn write_database(disk: &MemoryDisk, name: &str, index: u64, members: &[Memb
     database.sync_data().expect("memory does not fail");
 }
 
-pub fn with_workshop<R>(disk: &MemoryDisk, work: impl FnOnce(&Workshop<'_>) -> R) -> R {
+pub fn with_tools<R>(disk: &MemoryDisk, work: impl FnOnce(&Tools<'_>) -> R) -> R {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    work(&Workshop {
+    work(&Tools {
         disk: &disk,
         segment_bytes: SEGMENT_BYTES,
         cache_bytes: 1 << 16,
@@ -97,7 +97,7 @@ pub fn with_workshop<R>(disk: &MemoryDisk, work: impl FnOnce(&Workshop<'_>) -> R
 }
 
 fn import(disk: &MemoryDisk) -> anyhow::Result<()> {
-    with_workshop(disk, |workshop| take_over(workshop, &places()))
+    with_tools(disk, |tools| take_over(tools, &places()))
 }
 
 /// Every byte of etcd's folders, wherever they are kept by now.

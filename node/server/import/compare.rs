@@ -2,7 +2,7 @@
 //! HashKV of both, each read by itself.
 
 use super::source::row_of;
-use super::{Imported, Places, Workshop, build};
+use super::{Imported, Places, Tools, build};
 use crate::backup::bolt::Database;
 use crate::disk::{Disk, RealDisk};
 use crate::mvcc::{self, KvHash, RowKey, ShowRow, Store, compacted_of, hash_rows};
@@ -37,7 +37,7 @@ pub fn rehearse(from: &Places, scratch: &Path, on_progress: OnProgress<'_>) -> a
     let storage_metrics = storage::Metrics::register(&registry).context("register metrics")?;
     let mvcc_metrics = mvcc::Metrics::register(&registry).context("register metrics")?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let workshop = Workshop {
+    let tools = Tools {
         disk: &disk,
         segment_bytes: SEGMENT_BYTES,
         cache_bytes: CACHE_BYTES,
@@ -45,7 +45,7 @@ pub fn rehearse(from: &Places, scratch: &Path, on_progress: OnProgress<'_>) -> a
         storage_metrics: &storage_metrics,
     };
     let state = scratch.join("state.redb");
-    let imported = build(&workshop, from, (&state, &scratch.join("wal")), on_progress)?;
+    let imported = build(&tools, from, (&state, &scratch.join("wal")), on_progress)?;
     let theirs = hash_of_database(&*disk, &imported.database)?;
     let ours = hash_of_state(&*disk, &state, (CACHE_BYTES, storage_metrics), mvcc_metrics)?;
     Ok(Rehearsed { imported, theirs, ours })

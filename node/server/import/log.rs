@@ -3,7 +3,7 @@
 
 use super::entry::{self, Meaning};
 use super::members::RaftMembers;
-use super::{ENTRIES_BYTES, Workshop};
+use super::{ENTRIES_BYTES, Tools};
 use crate::cluster::{MemberChange, MemberTable};
 use crate::types::LogPosition;
 use crate::wal::{self, HardState, Survey, Wal, WalError};
@@ -86,7 +86,7 @@ fn conf_state(members: &MemberTable) -> ConfState {
 
 /// Makes our log in `dir`, durable on return. `members` are those at `plan.begin`.
 pub(super) fn write(
-    workshop: &Workshop<'_>,
+    tools: &Tools<'_>,
     dir: &Path,
     survey: &Survey,
     plan: &Plan,
@@ -97,16 +97,16 @@ pub(super) fn write(
     let failed = Arc::new(Mutex::new(None::<WalError>));
     let seen = Arc::clone(&failed);
     let on_fatal = Box::new(move |error| *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error));
-    wal::create(&**workshop.disk, dir, survey.identity, &[], HardState::default()).with_context(action)?;
+    wal::create(&**tools.disk, dir, survey.identity, &[], HardState::default()).with_context(action)?;
     let settings = wal::Settings {
-        segment_bytes: workshop.segment_bytes,
+        segment_bytes: tools.segment_bytes,
         max_segments: 0,
         // What is read back from the files needs no place in memory.
         tail_bytes: 0,
         ..wal::Settings::default()
     };
-    let disk = Arc::clone(workshop.disk);
-    let (wal, mut writer, _) = Wal::open_stepped(disk, dir, settings, workshop.wal_metrics.clone(), on_fatal)?;
+    let disk = Arc::clone(tools.disk);
+    let (wal, mut writer, _) = Wal::open_stepped(disk, dir, settings, tools.wal_metrics.clone(), on_fatal)?;
     // Callbacks tell nothing that the end does not: after a failure all that follows fails.
     let done = || Box::new(|_| ());
     if plan.begin.index > 0 {

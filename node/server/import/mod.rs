@@ -47,7 +47,7 @@ const ENTRIES_BYTES: u64 = 4 << 20;
 
 /// What an import needs besides the directory.
 #[derive(Clone, Copy, Debug)]
-pub struct Workshop<'a> {
+pub struct Tools<'a> {
     pub disk: &'a Arc<dyn Disk>,
     pub segment_bytes: u64,
     pub cache_bytes: usize,
@@ -90,8 +90,8 @@ pub fn is_unfinished(disk: &dyn Disk, places: &Places) -> anyhow::Result<bool> {
 ///
 /// # Errors
 /// Why it cannot be; etcd's files are as they were, unless the renames at the end have begun, which the next start finishes.
-pub fn take_over(workshop: &Workshop<'_>, places: &Places) -> anyhow::Result<()> {
-    let disk = &**workshop.disk;
+pub fn take_over(tools: &Tools<'_>, places: &Places) -> anyhow::Result<()> {
+    let disk = &**tools.disk;
     if let Some(index) = places.unfinished(disk)? {
         tracing::info!("member-dir" = %places.member_dir.display(), index, "finishing the import of etcd's data");
         places.finish(disk, index)?;
@@ -103,7 +103,7 @@ pub fn take_over(workshop: &Workshop<'_>, places: &Places) -> anyhow::Result<()>
     tracing::info!(%member_dir, "taking over the data directory that etcd left");
     notify_delay(IMPORT_TIME);
     let lock = lock_database(disk, places)?;
-    let taken = build_and_replace(workshop, places);
+    let taken = build_and_replace(tools, places);
     if taken.is_err()
         && let Err(error) = places.clear(disk)
     {
@@ -116,11 +116,10 @@ pub fn take_over(workshop: &Workshop<'_>, places: &Places) -> anyhow::Result<()>
     Ok(())
 }
 
-fn build_and_replace(workshop: &Workshop<'_>, places: &Places) -> anyhow::Result<Imported> {
-    let disk = &**workshop.disk;
+fn build_and_replace(tools: &Tools<'_>, places: &Places) -> anyhow::Result<Imported> {
+    let disk = &**tools.disk;
     places.clear(disk)?;
-    let imported =
-        build(workshop, places, (&places.building_state(), &places.building_log()), &mut say_now_and_then())?;
+    let imported = build(tools, places, (&places.building_state(), &places.building_log()), &mut say_now_and_then())?;
     places.check_kept_are_free(disk, imported.applied.index)?;
     places.call_whole(disk, imported.applied.index)?;
     places.finish(disk, imported.applied.index)?;
@@ -197,12 +196,12 @@ fn lock_database(disk: &dyn Disk, places: &Places) -> anyhow::Result<Option<Box<
 /// # Errors
 /// As [`take_over`].
 pub fn build(
-    workshop: &Workshop<'_>,
+    tools: &Tools<'_>,
     from: &Places,
     (state, log): (&Path, &Path),
     on_progress: OnProgress<'_>,
 ) -> anyhow::Result<Imported> {
-    let disk = &**workshop.disk;
+    let disk = &**tools.disk;
     let survey = Survey::of(disk, &from.wal_dir).map_err(|error| match error {
         missing @ WalError::Missing { .. } => {
             anyhow::Error::new(missing).context("a database without its log cannot be taken over")
@@ -223,7 +222,7 @@ pub fn build(
     let plan = Plan::of(&survey, applied.index, first.as_ref())?;
 
     let fresh = disk.create(state).with_context(|| format!("create {}", state.display()))?;
-    let import = Import::new(fresh, workshop.cache_bytes, workshop.storage_metrics.clone())
+    let import = Import::new(fresh, tools.cache_bytes, tools.storage_metrics.clone())
         .with_context(|| format!("create {}", state.display()))?;
     let loaded = load_observed(&source.database, import, &[], on_progress).map_err(|error| match error {
         LoadError::Storage(error) => anyhow::Error::new(error).context(format!("write {}", state.display())),
@@ -240,7 +239,7 @@ pub fn build(
     drop(loaded.storage);
 
     let hard_state = log::hard_state(&survey, applied.index);
-    log::write(workshop, log, &survey, &plan, &settled.members, hard_state)?;
+    log::write(tools, log, &survey, &plan, &settled.members, hard_state)?;
     Ok(Imported {
         identity: survey.identity,
         database: source.path,

@@ -7,7 +7,7 @@ use keelstone::backup::DIGEST_BYTES;
 use keelstone::backup::bolt::Database;
 use keelstone::cluster::Member;
 use keelstone::disk::{Disk, File, MemoryDisk};
-use keelstone::server::import::{Places, Workshop, take_over};
+use keelstone::server::import::{Places, Tools, take_over};
 use keelstone::storage::{self, Storage};
 use keelstone::types::MemberId;
 use keelstone::wal::{self, Entry, EntryKind, HardState, Identity, Survey};
@@ -149,14 +149,14 @@ fn check(input: &[u8]) -> Verdict {
     script.places.iter().for_each(|place| damage(&disk, place));
     let before = original(&disk);
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let workshop = Workshop {
+    let tools = Tools {
         disk: &shared,
         segment_bytes: 4_096,
         cache_bytes: 1 << 16,
         wal_metrics: &METRICS.0,
         storage_metrics: &METRICS.1,
     };
-    let taken = take_over(&workshop, &places());
+    let taken = take_over(&tools, &places());
     if original(&disk) != before {
         return Err(format!("etcd's files changed: {taken:?}"));
     }
