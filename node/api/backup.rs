@@ -3,7 +3,7 @@
 
 use super::node::Node;
 use super::status::ApiError;
-use crate::backup::archive::{self, ArchiveError, Catalogue, Forget, ForgetError, Manifest, Stop};
+use crate::backup::archive::{self, ArchiveError, Catalogue, Forget, ForgetError, Manifest, Stop, Unknown};
 use crate::backup::destination::{Destination, Failure};
 use crate::config::backup::{Retention, RetentionError};
 use keelstone_proto::keelstonepb as pb;
@@ -33,8 +33,8 @@ pub enum BackupRefused {
     NoPlace,
     #[error("others wait for a backup already")]
     Busy,
-    #[error("there is no backup {name:?}")]
-    Unknown { name: String },
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
     #[error("list backups: {0}")]
     List(Failure),
     #[error("no backup was made: {0}")]
@@ -110,15 +110,6 @@ impl BackupService {
         let read = self.node.aside(move || Catalogue::read(destination.as_ref(), &prefix)).await?;
         Ok(read.map_err(BackupRefused::List)?)
     }
-
-    /// Those of these names.
-    fn named(catalogue: &Catalogue, names: &[String]) -> Result<Vec<Manifest>, ApiError> {
-        let find = |name: &String| {
-            let unknown = || BackupRefused::Unknown { name: name.clone() }.into();
-            catalogue.find(name).cloned().ok_or_else(unknown)
-        };
-        names.iter().map(find).collect()
-    }
 }
 
 fn millis(time: Option<SystemTime>) -> u64 {
@@ -148,10 +139,7 @@ impl Backup for BackupService {
     async fn verify(&self, request: Request<pb::VerifyRequest>) -> Result<Response<pb::VerifyResponse>, Status> {
         let names = request.into_inner().names;
         let catalogue = self.catalogue().await?;
-        let backups = match names[..] {
-            [] => catalogue.all().cloned().collect(),
-            _ => Self::named(&catalogue, &names)?,
-        };
+        let backups = catalogue.named(&names).map_err(BackupRefused::from).map_err(ApiError::from)?;
         let BackupDoor { destination, stop, .. } = self.door()?.clone();
         let check = move || archive::check_all(&destination, &backups, &stop);
         let (sound, found) = self.node.aside(check).await?;
@@ -172,7 +160,7 @@ impl Backup for BackupService {
         let now = UNIX_EPOCH + Duration::from_secs(self.node.consensus.unix_secs().unsigned_abs());
         let unwanted = match names[..] {
             [] => archive::expired(&catalogue, &rules, now),
-            _ => Self::named(&catalogue, &names)?,
+            _ => catalogue.named(&names).map_err(BackupRefused::from).map_err(ApiError::from)?,
         };
         let gone = unwanted.iter().map(|backup| backup.name.clone()).collect();
         let what = if dry_run { Forget::DryRun } else { Forget::ForGood };

@@ -206,7 +206,7 @@ impl From<BackupRefused> for ApiError {
         let code = match refused {
             BackupRefused::NoPlace | BackupRefused::Forget(_) => Code::FailedPrecondition,
             BackupRefused::Busy | BackupRefused::List(_) => Code::Unavailable,
-            BackupRefused::Unknown { .. } => Code::NotFound,
+            BackupRefused::Unknown(_) => Code::NotFound,
             BackupRefused::NotMade(_) => Code::Internal,
             BackupRefused::Retention(_) => Code::InvalidArgument,
         };

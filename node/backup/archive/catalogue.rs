@@ -33,6 +33,11 @@ pub enum Unusable {
     Link { name: String, follows: String },
 }
 
+/// No backup has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no backup {0:?}")]
+pub struct Unknown(String);
+
 /// Why a revision cannot be given back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoChain {
@@ -120,8 +125,16 @@ impl Catalogue {
         self.fulls.iter().chain(&self.segments)
     }
 
-    pub fn find(&self, name: &str) -> Option<&Manifest> {
-        self.all().find(|manifest| manifest.name == name)
+    /// Those of these names; without any, all.
+    ///
+    /// # Errors
+    /// The first name that none has.
+    pub fn named(&self, names: &[String]) -> Result<Vec<Manifest>, Unknown> {
+        if names.is_empty() {
+            return Ok(self.all().cloned().collect());
+        }
+        let find = |name: &String| self.all().find(|manifest| manifest.name == *name).cloned();
+        names.iter().map(|name| find(name).ok_or_else(|| Unknown(name.clone()))).collect()
     }
 
     pub fn newest_full(&self) -> Option<&Manifest> {

@@ -22,7 +22,7 @@ mod retention;
 mod segment;
 mod stop;
 
-pub use catalogue::{Catalogue, Chain, Damaged, NoChain};
+pub use catalogue::{Catalogue, Chain, Damaged, NoChain, Unknown};
 pub use check::{CheckError, check, check_all};
 pub use full::{Taken, store};
 pub use manifest::{Kind, Link, Manifest, Place, Unreadable, name, prefix};

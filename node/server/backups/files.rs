@@ -12,11 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// No backup has this name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no backup {0:?}")]
-pub struct Unknown(String);
-
 /// A destination, opened, and what is there.
 #[derive(Debug)]
 pub struct Place {
@@ -34,14 +29,6 @@ impl Place {
         let destination = open(url)?;
         let catalogue = Catalogue::read(destination.as_ref(), "").context("list backups")?;
         Ok(Self { destination, catalogue })
-    }
-
-    /// Those of these names; without any, all.
-    pub fn named(&self, names: &[String]) -> Result<Vec<Manifest>, Unknown> {
-        if names.is_empty() {
-            return Ok(self.catalogue.all().cloned().collect());
-        }
-        names.iter().map(|name| self.catalogue.find(name).cloned().ok_or_else(|| Unknown(name.clone()))).collect()
     }
 
     /// What is sound, and what is not and why.

@@ -8,10 +8,10 @@ use super::failure::{self, Failure, Outcome};
 use super::flags::Flag;
 use super::tree::{Command, Group};
 use super::{Call, go};
-use crate::backup::archive::{Forget, ForgetError, Manifest, NoChain, Unreadable};
+use crate::backup::archive::{Forget, ForgetError, Manifest, NoChain, Unknown, Unreadable};
 use crate::cli::exit;
 use crate::config::backup::{Retention, RetentionError, UrlError};
-use crate::server::backups::files::{self, Place, Unknown};
+use crate::server::backups::files::{self, Place};
 use keelstone_proto::keelstonepb as pb;
 use print::{Drill, Forgotten, Listing, Rhythm, Shown, Verdict};
 use prost::Message;
@@ -227,7 +227,7 @@ async fn verify(call: &mut Call) -> Outcome {
     let (_, printer) = call.settings()?;
     let verdict = if let Some(url) = directory(call) {
         let place = place(url)?;
-        let backups = place.named(&names).map_err(|error| failed(error.into()))?;
+        let backups = place.catalogue.named(&names).map_err(|error| failed(error.into()))?;
         let (sound, damaged) = place.verify(&backups);
         let mut damaged: Vec<_> = damaged.into_iter().map(|(name, why)| (name, why.to_string())).collect();
         if names.is_empty() {
@@ -259,7 +259,7 @@ async fn forget(call: &mut Call) -> Outcome {
         let unwanted = if names.is_empty() {
             place.expired(&Retention::parse(&retention).map_err(usage)?)
         } else {
-            place.named(&names).map_err(|error| failed(error.into()))?
+            place.catalogue.named(&names).map_err(|error| failed(error.into()))?
         };
         let what = if dry_run { Forget::DryRun } else { Forget::ForGood };
         place.forget(&unwanted, what).map_err(|error: ForgetError| failed(error.into()))?;
@@ -279,7 +279,7 @@ fn copy(call: &mut Call) -> Outcome {
         return Err(usage("backup copy needs --backup-dir and --to"));
     };
     let place = place(url)?;
-    let backups = place.named(call.words()).map_err(|error| failed(error.into()))?;
+    let backups = place.catalogue.named(call.words()).map_err(|error| failed(error.into()))?;
     let target = files::target(&to).map_err(failed)?;
     let mut verdict = Verdict::default();
     for backup in backups {
