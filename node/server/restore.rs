@@ -61,7 +61,7 @@ struct NewCluster {
 /// # Errors
 /// As [`run_on`].
 pub fn run(restore: &Restore, on_progress: OnProgress<'_>) -> anyhow::Result<()> {
-    run_observed(&RealDisk, restore, on_progress)
+    run_on(&RealDisk, restore, on_progress)
 }
 
 /// Makes the data directory.
@@ -69,11 +69,7 @@ pub fn run(restore: &Restore, on_progress: OnProgress<'_>) -> anyhow::Result<()>
 /// # Errors
 /// In etcdutl's words where it has some: the flags do not fit together; there is a data directory; the file is damaged, or
 /// none; the disk fails. Nothing is left of what was begun.
-pub fn run_on(disk: &dyn Disk, restore: &Restore) -> anyhow::Result<()> {
-    run_observed(disk, restore, &mut |_, _| ())
-}
-
-fn run_observed(disk: &dyn Disk, restore: &Restore, on_progress: OnProgress<'_>) -> anyhow::Result<()> {
+pub fn run_on(disk: &dyn Disk, restore: &Restore, on_progress: OnProgress<'_>) -> anyhow::Result<()> {
     let cluster = new_cluster(restore)?;
     check_targets(disk, restore)?;
     tracing::info!(

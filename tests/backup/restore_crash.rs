@@ -89,7 +89,7 @@ fn check(image: &MemoryDisk, wal_dir: &str, rows: usize) -> Outcome {
         assert!(format!("{error:#}").contains("is missing and the log begins after entry 1"), "{error:#}");
         image.remove_dir_all(Path::new(wal_dir)).expect("memory does not fail");
     }
-    run_on(image, &restore(wal_dir)).expect("nothing is in the way");
+    make(image, wal_dir).expect("nothing is in the way");
     assert_eq!(start(image, wal_dir).expect("the whole"), rows);
     Outcome::Nothing
 }
@@ -100,11 +100,15 @@ enum Outcome {
     Whole,
 }
 
+fn make(disk: &MemoryDisk, wal_dir: &str) -> anyhow::Result<()> {
+    run_on(disk, &restore(wal_dir), &mut |_, _| ())
+}
+
 /// Restores once undisturbed; returns the operations and the rows of the key table.
 fn undisturbed(wal_dir: &str) -> (u64, usize) {
     let disk = disk_with_the_folder_above();
     let before = disk.operations();
-    run_on(&disk, &restore(wal_dir)).expect("a file of etcd");
+    make(&disk, wal_dir).expect("a file of etcd");
     (disk.operations() - before, start(&disk, wal_dir).expect("the whole"))
 }
 
@@ -119,7 +123,7 @@ fn crash_everywhere(wal_dir: &'static str) {
         taken.extend((first..first + IMAGES_AN_OPERATION).map(|seed| disk.crash(seed)));
         taken.push(disk.kill());
     });
-    run_on(&disk, &restore(wal_dir)).expect("a file of etcd");
+    make(&disk, wal_dir).expect("a file of etcd");
     disk.forget_observer();
     let images = std::mem::take(&mut *images.lock().expect("no holder panics"));
     assert_eq!(images.len() as u64, operations * (IMAGES_AN_OPERATION + 1));
@@ -146,7 +150,7 @@ fn an_operation_that_fails_leaves_nothing() {
         for operation in 0..operations {
             let disk = disk_with_the_folder_above();
             disk.fail_at(disk.operations() + operation, io::ErrorKind::StorageFull);
-            if run_on(&disk, &restore(wal_dir)).is_ok() {
+            if make(&disk, wal_dir).is_ok() {
                 // The state was closed, which only saves work at the next open.
                 assert_eq!(start(&disk, wal_dir).expect("the whole"), rows, "operation {operation}");
                 continue;
@@ -162,8 +166,8 @@ fn two_restores_into_one_folder_do_not_meet() {
     let disk = disk_with_the_folder_above();
     disk.create_dir_all(Path::new("/var/d/member.restoring")).expect("memory does not fail");
     let lock = disk.lock(Path::new("/var/d/member.restoring/keelstone.lock")).expect("nobody holds it");
-    let error = run_on(&disk, &restore("/var/d/member/wal")).expect_err("somebody is at it");
+    let error = make(&disk, "/var/d/member/wal").expect_err("somebody is at it");
     assert!(format!("{error:#}").contains("is being made by another process"), "{error:#}");
     drop(lock);
-    run_on(&disk, &restore("/var/d/member/wal")).expect("the one before has ended");
+    make(&disk, "/var/d/member/wal").expect("the one before has ended");
 }
