@@ -134,15 +134,6 @@ impl Destination for Folder {
         }
     }
 
-    fn probe(&self, nonce: &str) -> Result<(), Failure> {
-        let key = format!("probe-{nonce}");
-        self.put(&key, nonce.as_bytes(), Existing::Replace)?;
-        let read = self.read(&key, 0, nonce.len())?;
-        let is_listed = !self.list(&key, None, 1)?.objects.is_empty();
-        self.remove(&key, &self.path(&key)?)?;
-        if read == nonce.as_bytes() && is_listed { Ok(()) } else { Err(Failure::NotFound { key }) }
-    }
-
     fn put(&self, key: &str, data: &[u8], existing: Existing) -> Result<Object, Failure> {
         // Keys are of one member and one moment: nobody else makes this one in between.
         if existing == Existing::Refuse && self.exists(key)? {

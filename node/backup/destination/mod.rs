@@ -101,12 +101,6 @@ impl Failure {
 pub trait Destination: Debug + Send + Sync {
     fn profile(&self) -> Profile;
 
-    /// Writes, reads back, lists and deletes a small object.
-    ///
-    /// # Errors
-    /// What a backup would fail with.
-    fn probe(&self, nonce: &str) -> Result<(), Failure>;
-
     /// Stores a small object.
     ///
     /// # Errors
