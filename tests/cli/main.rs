@@ -141,6 +141,32 @@ fn the_name_of_the_program_picks_the_face() {
 }
 
 #[test]
+fn bash_completes_every_command_of_the_offline_tool() {
+    let dir = tempfile::tempdir().unwrap();
+    let utl = dir.path().join("etcdutl");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_keelstone"), &utl).unwrap();
+    let etcdutl = Program { name: "etcdutl", path: utl, first: None };
+    let script = etcdutl.run(dir.path(), &["completion", "bash"], &[]).stdout;
+    let bash = Program { name: "bash", path: "bash".into(), first: Some("-c") };
+    let offered = |line: &str| {
+        let count = line.split(' ').count();
+        let ask = format!("{script}\nCOMP_WORDS=({line} '')\nCOMP_CWORD={count}\n_etcdutl\necho \"${{COMPREPLY[@]}}\"");
+        bash.run(dir.path(), &[ask], &[]).stdout
+    };
+    let help = etcdutl.run(dir.path(), &["--help"], &[]).stdout;
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    let first: Vec<&str> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    for name in &first {
+        assert!(offered("etcdutl").split_whitespace().any(|word| word == *name), "{name}");
+    }
+    assert!(first.contains(&"preflight"));
+    assert_eq!(offered("etcdutl snapshot"), "restore status\n");
+    // Then come its words, which are files.
+    assert_eq!(offered("etcdutl preflight"), "etcdutl\n");
+}
+
+#[test]
 fn a_signal_ends_the_server_by_the_same_signal() {
     for program in programs() {
         for (signal, number, word) in

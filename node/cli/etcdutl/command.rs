@@ -3,6 +3,7 @@
 use super::Outcome;
 use crate::cli::etcdctl::flag_lines;
 use crate::cli::etcdctl::flags::{Flag, FlagSet, Kind, Values};
+use std::process::ExitCode;
 
 /// What every command takes.
 pub const GLOBAL: &[Flag] = &[
@@ -10,9 +11,6 @@ pub const GLOBAL: &[Flag] = &[
     Flag::new("write-out", Kind::Text, "simple", "how to print: fields, json, simple, table").or_short('w'),
 ];
 pub const HELP: &[Flag] = &[Flag::switch("help", "").or_short('h')];
-/// Its flags are those of the server, so it stands in no table.
-pub const PREFLIGHT: (&str, &str) =
-    ("preflight <manifest or flags> <copy of a data directory>", "says whether Keelstone would start on it");
 
 /// A command, as its file declares it.
 #[derive(Debug)]
@@ -22,8 +20,16 @@ pub struct Command {
     pub arguments: &'static str,
     pub short: &'static str,
     pub flags: &'static [&'static [Flag]],
-    /// Is given the values of the flags, and the words behind the command's own.
-    pub run: fn(&Values) -> Outcome,
+    pub run: Run,
+}
+
+/// What a command is given of the line.
+#[derive(Clone, Copy, Debug)]
+pub enum Run {
+    /// The values of its flags, and the words behind its own.
+    Values(fn(&Values) -> Outcome),
+    /// All that stands behind its words, which come first: its flags are no flags of this tool. It writes by itself.
+    Rest { help: &'static str, run: fn(&[String]) -> ExitCode },
 }
 
 /// What a line calls for. Without a command all its words are left.
@@ -38,12 +44,20 @@ pub struct Called {
 /// # Errors
 /// The text of a flag that is unknown, or unknown to this command, or has a wrong value or none.
 pub fn find(commands: &'static [Command], args: &[String]) -> Result<Called, String> {
+    let takes_rest = |command: &&Command| matches!(command.run, Run::Rest { .. });
+    if let Some(command) = commands.iter().filter(takes_rest).find(|command| starts_with(args, command.words)) {
+        let mut values = Values::default();
+        values.words = args[command.words.len()..].to_vec();
+        values.wants_help = values.words.iter().any(|word| word == "-h" || word == "--help");
+        return Ok(Called { command: Some(command), values });
+    }
     let mut all = FlagSet::default();
     for flags in commands.iter().flat_map(|command| command.flags).chain(&[GLOBAL, HELP]) {
         all.add(flags);
     }
     let values = Values::parse(&all, args)?;
-    let Some(command) = commands.iter().find(|command| starts_with(&values.words, command.words)) else {
+    let mut others = commands.iter().filter(|command| !takes_rest(command));
+    let Some(command) = others.find(|command| starts_with(&values.words, command.words)) else {
         let values = Values::parse(&flags_of(&[]), args)?;
         return Ok(Called { command: None, values });
     };
@@ -68,6 +82,9 @@ fn starts_with(words: &[String], command: &[&str]) -> bool {
 impl Command {
     /// What stands in its help, and behind a wrong flag.
     pub fn usage(&self) -> String {
+        if let Run::Rest { help, .. } = self.run {
+            return help.to_owned();
+        }
         let mut own: Vec<&Flag> = self.flags.iter().copied().chain([HELP]).flatten().collect();
         own.sort_by_key(|flag| flag.name);
         let global: Vec<&Flag> = GLOBAL.iter().collect();
@@ -86,11 +103,10 @@ pub fn help(commands: &[Command]) -> String {
     let lines: Vec<(String, &str)> = commands
         .iter()
         .map(|command| {
-            let arguments = command.arguments.split(' ').next().unwrap_or_default();
+            let arguments = command.arguments.split(" --").next().unwrap_or_default();
             ([&command.words.join(" "), arguments].join(" ").trim_end().to_owned(), command.short)
         })
         .collect();
-    let lines: Vec<_> = lines.into_iter().chain([(PREFLIGHT.0.to_owned(), PREFLIGHT.1)]).collect();
     let width = lines.iter().map(|(line, _)| line.len()).max().unwrap_or_default();
     let lines: String = lines.iter().map(|(line, short)| format!("  {line:width$}   {short}\n")).collect();
     let mut flags: Vec<&Flag> = GLOBAL.iter().chain(HELP).collect();
@@ -108,14 +124,21 @@ mod tests {
             arguments: "<filename>",
             short: "",
             flags: &[],
-            run: |_| Ok(String::new()),
+            run: Run::Values(|_| Ok(String::new())),
         },
         Command {
             words: &["hashkv"],
             arguments: "<filename>",
             short: "",
             flags: &[&[Flag::int("rev", "")]],
-            run: |_| Ok(String::new()),
+            run: Run::Values(|_| Ok(String::new())),
+        },
+        Command {
+            words: &["preflight"],
+            arguments: "",
+            short: "",
+            flags: &[],
+            run: Run::Rest { help: "all of it", run: |_| ExitCode::SUCCESS },
         },
     ];
 
@@ -139,6 +162,20 @@ mod tests {
         }
         let called = called("--rev 7 hashkv f").expect("a command line of etcdutl");
         assert_eq!((called.values.int("rev"), called.values.words), (7, vec!["f".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_no_flag_of_this_tool_is_left_to_the_command() {
+        for (line, wants_help) in [("preflight --xx -w json d", false), ("preflight --xx -h", true)] {
+            let Called { command, values } = called(line).expect("it is not read");
+            assert_eq!(command.expect("a command").usage(), "all of it");
+            assert_eq!(
+                (format!("preflight {}", values.words.join(" ")), values.wants_help),
+                (line.to_owned(), wants_help)
+            );
+        }
+        // Nobody would read the flag before it.
+        assert!(called("-w json preflight d").expect("known flags").command.is_none());
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub fn run(values: &Values) -> Outcome {
     Ok(script(&words[0], "etcdutl", &nodes(), &everywhere))
 }
 
-/// The program, the groups of commands, and those that have flags of their own.
+/// The program, the groups of commands, and the commands.
 fn nodes() -> Vec<Node> {
     let below = |above: &[&str]| {
         let inside = COMMANDS.iter().filter(|command| command.words.starts_with(above));
@@ -24,7 +24,7 @@ fn nodes() -> Vec<Node> {
     let mut nodes =
         vec![Node { path: String::new(), children: below(&[]), flags: GLOBAL.iter().chain(HELP).collect() }];
     nodes.push(Node { path: "snapshot".to_owned(), children: below(&["snapshot"]), flags: Vec::new() });
-    for command in COMMANDS.iter().filter(|command| !command.flags.is_empty()) {
+    for command in COMMANDS {
         let flags = command.flags.iter().copied().flatten().collect();
         nodes.push(Node { path: command.words.join(" "), children: Vec::new(), flags });
     }

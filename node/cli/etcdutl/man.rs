@@ -1,7 +1,7 @@
 //! The page of the offline tool.
 
-use super::command::{GLOBAL, PREFLIGHT};
-use super::{COMMANDS, preflight};
+use super::COMMANDS;
+use super::command::{GLOBAL, Run};
 use crate::cli::etcdctl::man::{write_flags, write_inner_flags};
 use crate::cli::man::roff::Page;
 
@@ -18,13 +18,13 @@ pub fn page(date: &str) -> Page {
     page.section("Commands");
     for command in COMMANDS {
         page.item(&command.words.join(" "), command.arguments);
+        if let Run::Rest { help, .. } = command.run {
+            page.text(help);
+            continue;
+        }
         page.text(command.short);
         write_inner_flags(&mut page, command.flags.iter().copied().flatten());
     }
-    let (line, _) = PREFLIGHT;
-    let (name, arguments) = line.split_once(' ').unwrap_or((line, ""));
-    page.item(name, arguments);
-    page.text(preflight::HELP);
     page.section("Global options");
     page.paragraph("Every command but preflight takes them.");
     write_flags(&mut page, GLOBAL);

@@ -16,7 +16,7 @@ use super::form::Form;
 use super::version;
 use crate::config::{Log, LogFormat};
 use crate::logging;
-use command::Command;
+use command::{Command, Run};
 use std::process::ExitCode;
 
 /// Codes of etcd's `pkg/cobrautl/error.go`.
@@ -30,49 +30,58 @@ static COMMANDS: &[Command] = &[
         arguments: "SHELL",
         short: "prints a script for bash, zsh or fish",
         flags: &[],
-        run: completion::run,
+        run: Run::Values(completion::run),
     },
     Command {
         words: &["defrag"],
         arguments: "",
         short: "copies the state of a data directory without gaps",
         flags: &[defrag::FLAGS],
-        run: defrag::run,
+        run: Run::Values(defrag::run),
     },
     Command {
         words: &["migrate"],
         arguments: "",
         short: "sets the version that a state says of itself",
         flags: &[migrate::FLAGS],
-        run: migrate::run,
+        run: Run::Values(migrate::run),
     },
     Command {
         words: &["snapshot", "status"],
         arguments: "<filename>",
         short: "counts what a snapshot file holds, after checking its pages",
         flags: &[],
-        run: |values| snapshot_status::run(&files(values), supported(Form::find(values.text("write-out")))),
+        run: Run::Values(|values| {
+            snapshot_status::run(&files(values), supported(Form::find(values.text("write-out"))))
+        }),
     },
     Command {
         words: &["snapshot", "restore"],
         arguments: "<filename> --data-dir {output dir} [options]",
         short: "makes a data directory from a snapshot file",
         flags: &[snapshot_restore::FLAGS, snapshot_restore::FLAGS_SINCE_3_6],
-        run: snapshot_restore::run,
+        run: Run::Values(snapshot_restore::run),
     },
     Command {
         words: &["hashkv"],
         arguments: "<filename>",
         short: "prints the hash of the keys in a file, as members compare it",
         flags: &[hash_kv::FLAGS],
-        run: hash_kv::run,
+        run: Run::Values(hash_kv::run),
+    },
+    Command {
+        words: &["preflight"],
+        arguments: "<manifest or flags> <copy of a data directory>",
+        short: "says whether Keelstone would start on it",
+        flags: &[],
+        run: Run::Rest { help: preflight::HELP, run: preflight::run },
     },
     Command {
         words: &["version"],
         arguments: "",
         short: "prints the version of etcd whose tool this is",
         flags: &[],
-        run: |_| Ok(version::etcdutl()),
+        run: Run::Values(|_| Ok(version::etcdutl())),
     },
 ];
 
@@ -94,12 +103,6 @@ impl Failure {
 
 /// Runs the command that the words call for.
 pub fn run(args: &[String]) -> ExitCode {
-    // Its flags are those of the server.
-    if let [word, rest @ ..] = args
-        && word == "preflight"
-    {
-        return preflight::run(rest);
-    }
     let called = match command::find(COMMANDS, args) {
         Ok(called) => called,
         Err(text) => return fail(&Failure::new(EXIT_ERROR, text)),
@@ -107,7 +110,10 @@ pub fn run(args: &[String]) -> ExitCode {
     let named: Vec<&str> = called.values.words.iter().map(String::as_str).collect();
     let outcome = match (called.command, &named[..]) {
         (Some(command), _) if called.values.wants_help => Ok(command.usage()),
-        (Some(command), _) => (command.run)(&called.values),
+        (Some(command), _) => match command.run {
+            Run::Values(run) => run(&called.values),
+            Run::Rest { run, .. } => return run(&called.values.words),
+        },
         (None, _) if called.values.wants_help => Ok(command::help(COMMANDS)),
         // As cobra does for a word that a group of commands does not know.
         (None, [] | ["help" | "snapshot", ..]) => Ok(command::help(COMMANDS)),

@@ -48,15 +48,13 @@ impl From<anyhow::Error> for Refusal {
 
 /// Runs the command with the words behind its name.
 pub fn run(args: &[String]) -> ExitCode {
-    let asks_for_help = args.iter().any(|arg| arg == "-h" || arg == "--help");
-    let [what @ .., data_dir] = args else {
-        eprint!("{HELP}");
-        return ExitCode::FAILURE;
+    let (what, data_dir) = match args {
+        [what @ .., data_dir] if !what.is_empty() => (what, data_dir),
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::FAILURE;
+        }
     };
-    if asks_for_help || what.is_empty() {
-        print!("{HELP}");
-        return if asks_for_help { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
     match check(what, Path::new(data_dir)) {
         Ok(()) => {
             println!("yes: Keelstone can start in the place of this etcd");
