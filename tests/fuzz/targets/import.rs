@@ -1,5 +1,6 @@
 //! A data directory that etcd left, damaged: it is taken over or refused with a word about why, and not a byte of it changes.
 
+use super::place::Place;
 use crate::engine::{Target, Verdict, run};
 use crate::file::PlainFile;
 use keelstone::apply::conf_change;
@@ -35,20 +36,6 @@ static METRICS: LazyLock<(wal::Metrics, storage::Metrics)> = LazyLock::new(|| {
 struct Damage {
     #[prost(message, repeated, tag = "1")]
     places: Vec<Place>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Place {
-    /// 0: the database, 1: the log, 2: a snapshot that was received.
-    #[prost(uint32, tag = "1")]
-    file: u32,
-    #[prost(uint32, tag = "2")]
-    offset: u32,
-    /// 0: written over, 1: cut here, 2: a bit is flipped, 3: the file is gone.
-    #[prost(uint32, tag = "3")]
-    kind: u32,
-    #[prost(bytes = "bytes", tag = "4")]
-    bytes: Bytes,
 }
 
 fn places() -> Places {
@@ -105,6 +92,7 @@ fn paths() -> [PathBuf; 2] {
     [places().snap_dir().join("db"), places().wal_dir.join("0000000000000000-0000000000000000.wal")]
 }
 
+/// Of the database or the log. Kinds: 0 written over, 1 cut here, 2 a bit is flipped, 3 the file is gone.
 fn damage(disk: &MemoryDisk, place: &Place) {
     let path = &paths()[place.file as usize % 2];
     let Ok(file) = disk.open(path) else { return };

@@ -7,6 +7,7 @@ mod config;
 mod import;
 pub mod peer;
 mod peer_answers;
+mod place;
 mod state;
 mod wal_damage;
 mod wal_records;

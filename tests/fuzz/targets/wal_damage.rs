@@ -1,6 +1,7 @@
 //! Damaged files of a log. It opens as some prefix of the records that were written, or is refused with the file and the
 //! offset; twice the same; and what is appended then is there after another start.
 
+use super::place::Place;
 use super::wal_records::{IDENTITY, Log, open};
 use crate::engine::{Target, Verdict, run};
 use keelstone::disk::MemoryDisk;
@@ -21,20 +22,6 @@ struct Damage {
     log: u32,
     #[prost(message, repeated, tag = "2")]
     places: Vec<Place>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Place {
-    #[prost(uint32, tag = "1")]
-    file: u32,
-    #[prost(uint32, tag = "2")]
-    offset: u32,
-    /// 0: written over, 1: cut here, 2: zeros to the end of the sector, 3: zeros to the end of the file, 4: the file goes,
-    /// 5: the bit is flipped that `bytes` names, 6: copied from the place of the other file that `bytes` names.
-    #[prost(uint32, tag = "3")]
-    kind: u32,
-    #[prost(bytes = "bytes", tag = "4")]
-    bytes: Bytes,
 }
 
 /// A log as it was written, and what each prefix of its records says.
@@ -144,6 +131,8 @@ fn logs() -> &'static [Written] {
     })
 }
 
+/// Kinds: 0 written over, 1 cut here, 2 zeros to the end of the sector, 3 zeros to the end of the file, 4 the file goes,
+/// 5 the bit is flipped that `bytes` names, 6 copied from the place of the other file that `bytes` names.
 fn damage(files: &mut Vec<(PathBuf, Vec<u8>)>, place: &Place) {
     if files.is_empty() {
         return;
