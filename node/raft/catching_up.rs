@@ -2,7 +2,7 @@
 //! `--auto-promote-learners` it promotes caught-up learners too.
 
 use super::Consensus;
-use super::membership::is_caught_up;
+use super::may_change::is_caught_up;
 use super::types::{self, Payload, Peer};
 use crate::cluster::MemberChange;
 use crate::types::MemberId;

@@ -13,6 +13,7 @@ mod hash;
 mod leadership;
 mod lease;
 mod log_store;
+mod may_change;
 mod membership;
 mod network;
 mod propose;
@@ -32,7 +33,8 @@ pub use consensus::{Consensus, Limits, Parts, RaftStatus, RequestError, RunningC
 pub use defragment::{DefragmentError, Shrunk, defragment, say_defragmented, say_defragmenting};
 pub use hash::{HashRefused, NoHash, NotHashed, PeerHash};
 pub use lease::LeaseAnswer;
-pub use membership::{ChangeError, ChangeRefused, ChangeRules};
+pub use may_change::{ChangeRefused, ChangeRules};
+pub use membership::ChangeError;
 pub use network::{Identity, PROTOCOL, PeerClients, PeerService, Purpose, Timing, WAS_REMOVED, ask_members};
 pub use snapshot::conf_state;
 pub use state_files::{COPIED, OnFatal, RECEIVED, StateFileError, StateFiles};

@@ -3,7 +3,7 @@
 use super::Consensus;
 use super::requests::Waiting;
 use crate::cluster::ClusterState;
-use crate::raft::membership::ChangeRules;
+use crate::raft::may_change::ChangeRules;
 use crate::raft::network::{PROTOCOL, PeerClients, Purpose};
 use crate::types::MemberId;
 use arc_swap::Guard;

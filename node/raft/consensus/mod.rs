@@ -12,7 +12,7 @@ use super::defragment::{self, DefragmentError};
 use super::hash::HASHES_AT_ONCE;
 use super::leadership::Leadership;
 use super::log_store::{LogStore, SharedConfState};
-use super::membership::ChangeRules;
+use super::may_change::ChangeRules;
 use super::network::{Identity, PeerClients, Purpose, Timing};
 use super::propose::{self, Queued};
 use super::read_index;
