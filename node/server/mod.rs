@@ -21,21 +21,19 @@ mod space;
 mod stall;
 mod versions;
 mod workshop;
+mod world;
 
 use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::config::{Gate, Settings};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::Disk;
 use crate::lease::{Lessor, min_ttl_secs};
 use crate::logging::notify_ready;
 use crate::logging::shutdown::{Signal, Signals};
-use crate::net::tls::Tls;
-use crate::net::{Reach, Sockets};
 use crate::raft::{
     ChangeRules, Consensus, Limits, OnApplied, Parts, PeerService, RunningConsensus, StateFiles, Timing, WAS_REMOVED,
 };
 use crate::threads::Threads;
-use crate::types::LogPosition;
 use crate::wal;
 use crate::watch::{self as watching, Hub};
 use anyhow::Context;
@@ -51,6 +49,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 pub use listen::{Listener, Listeners};
+pub use world::{Observer, World};
 
 /// Why a member ended, other than by an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,47 +69,6 @@ pub type EndProcess = Arc<dyn Fn(&dyn std::error::Error) + Send + Sync>;
 pub struct StateFailed<'e> {
     pub path: PathBuf,
     pub cause: &'e dyn std::error::Error,
-}
-
-/// What a member finds around it and does not decide by itself (DESIGN D14): a process brings the real things, a
-/// simulation its own.
-#[derive(Clone, Debug)]
-pub struct World {
-    pub disk: Arc<dyn Disk>,
-    pub clock: Arc<dyn Clock>,
-    pub threads: Threads,
-    /// How peers are reached.
-    pub reach: Reach,
-    /// Length of a file of the log.
-    pub segment_bytes: u64,
-    /// What redb may keep of the state file in memory.
-    pub cache_bytes: usize,
-    pub observer: Option<Observer>,
-}
-
-/// Is shown where this member's state stands after each applied batch, before its requests are answered.
-#[derive(Clone)]
-pub struct Observer(pub Arc<dyn Fn(LogPosition) + Send + Sync>);
-
-impl std::fmt::Debug for Observer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Observer")
-    }
-}
-
-impl World {
-    /// That of a process, with what is said to peers behind TLS. Within the runtime.
-    pub fn real(tls: Option<Arc<Tls>>) -> Self {
-        Self {
-            disk: Arc::new(RealDisk),
-            clock: Arc::new(SystemClock::new()),
-            threads: Threads::Own,
-            reach: Reach { dial: Arc::new(Sockets), tls },
-            segment_bytes: wal::Settings::default().segment_bytes,
-            cache_bytes: 32 * 1024 * 1024,
-            observer: None,
-        }
-    }
 }
 
 /// Runs a member until it is told to stop.
