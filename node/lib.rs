@@ -14,6 +14,7 @@ pub mod raft;
 pub mod watch;
 
 pub mod alarm;
+pub mod auth;
 pub mod cluster;
 pub mod lease;
 pub mod mvcc;

@@ -1,13 +1,12 @@
 //! The election recipe, run by the server (etcd `server/etcdserver/api/v3election`): whose key below the name was created
 //! first leads, with the key's value as proclamation, for as long as the key's lease lives.
 
+use super::asker::Asker;
 use super::recipe::{
-    LeavesQueue, Place, Recipes, delete, found, get, if_created_at, next_events, oldest, own_key, prefix, put,
-    revision_of,
+    LeavesQueue, Place, Recipes, Watched, delete, found, get, if_created_at, oldest, own_key, prefix, put, revision_of,
 };
 use crate::mvcc::EventKind;
 use crate::types::{KeyInterval, LeaseId};
-use crate::watch::WatchStream;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, try_unfold};
@@ -27,8 +26,14 @@ fn place_of(leader: Option<pb::LeaderKey>) -> Result<(Place, LeaseId), Status> {
 }
 
 impl ElectionService {
-    async fn set_value(&self, place: &Place, value: &Bytes, lease: LeaseId) -> Result<Option<ResponseHeader>, Status> {
-        let response = self.0.txn(if_created_at(place, vec![put(&place.key, value, lease)], vec![])).await?;
+    async fn set_value(
+        &self,
+        asker: &Asker,
+        place: &Place,
+        value: &Bytes,
+        lease: LeaseId,
+    ) -> Result<Option<ResponseHeader>, Status> {
+        let response = self.0.txn(asker, if_created_at(place, vec![put(&place.key, value, lease)], vec![])).await?;
         if response.succeeded { Ok(response.header) } else { Err(Status::unknown("election: not leader")) }
     }
 }
@@ -36,19 +41,19 @@ impl ElectionService {
 #[tonic::async_trait]
 impl Election for ElectionService {
     async fn campaign(&self, request: Request<pb::CampaignRequest>) -> Result<Response<pb::CampaignResponse>, Status> {
-        let pb::CampaignRequest { name, lease, value } = request.into_inner();
+        let (asker, pb::CampaignRequest { name, lease, value }) = Asker::of(request);
         let (recipes, prefix) = (&self.0, prefix(&name));
-        let lease = recipes.lease(lease).await?;
+        let lease = recipes.lease(&asker, lease).await?;
         let mut place = Place { key: own_key(&prefix, lease), revision: 0 };
         let (queue, again) = (put(&place.key, &value, lease), get(&place.key));
-        let response = recipes.txn(if_created_at(&place, vec![queue], vec![again])).await?;
+        let response = recipes.txn(&asker, if_created_at(&place, vec![queue], vec![again])).await?;
         let own = found(&response, 0).filter(|_| !response.succeeded);
         place.revision = own.map_or_else(|| revision_of(response.header.as_ref()), |own| own.create_revision);
-        let waits = LeavesQueue::new(recipes, if_created_at(&place, vec![delete(&place.key)], vec![]));
+        let waits = LeavesQueue::new(recipes, &asker, if_created_at(&place, vec![delete(&place.key)], vec![]));
         if own.is_some_and(|own| own.value != value) {
-            self.set_value(&place, &value, lease).await?;
+            self.set_value(&asker, &place, &value, lease).await?;
         }
-        let turn = recipes.wait_for_turn(&prefix, &place).await;
+        let turn = recipes.wait_for_turn(&asker, &prefix, &place).await;
         // Only who goes away gives up the place, not who is told of an error.
         waits.stays();
         turn?;
@@ -57,15 +62,16 @@ impl Election for ElectionService {
     }
 
     async fn proclaim(&self, request: Request<pb::ProclaimRequest>) -> Result<Response<pb::ProclaimResponse>, Status> {
-        let pb::ProclaimRequest { leader, value } = request.into_inner();
+        let (asker, pb::ProclaimRequest { leader, value }) = Asker::of(request);
         let (place, lease) = place_of(leader)?;
-        let lease = self.0.lease(lease.0).await?;
-        let header = self.set_value(&place, &value, lease).await?;
+        let lease = self.0.lease(&asker, lease.0).await?;
+        let header = self.set_value(&asker, &place, &value, lease).await?;
         Ok(Response::new(pb::ProclaimResponse { header }))
     }
 
     async fn leader(&self, request: Request<pb::LeaderRequest>) -> Result<Response<pb::LeaderResponse>, Status> {
-        let response = self.0.read(oldest(&prefix(&request.into_inner().name))).await?;
+        let (asker, pb::LeaderRequest { name }) = Asker::of(request);
+        let response = self.0.read(&asker, oldest(&prefix(&name))).await?;
         let kv = found(&response, 0).cloned().ok_or_else(|| Status::unknown("election: no leader"))?;
         Ok(Response::new(pb::LeaderResponse { header: response.header, kv: Some(kv) }))
     }
@@ -73,14 +79,15 @@ impl Election for ElectionService {
     type ObserveStream = BoxStream<'static, Result<pb::LeaderResponse, Status>>;
 
     async fn observe(&self, request: Request<pb::LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
-        let prefix = prefix(&request.into_inner().name);
-        let observer = Observer { recipes: self.0.clone(), prefix, leader: None };
+        let (asker, pb::LeaderRequest { name }) = Asker::of(request);
+        let observer = Observer { recipes: self.0.clone(), asker, prefix: prefix(&name), leader: None };
         Ok(Response::new(try_unfold(observer, Observer::next).boxed()))
     }
 
     async fn resign(&self, request: Request<pb::ResignRequest>) -> Result<Response<pb::ResignResponse>, Status> {
-        let (place, _) = place_of(request.into_inner().leader)?;
-        let response = self.0.txn(if_created_at(&place, vec![delete(&place.key)], vec![])).await?;
+        let (asker, pb::ResignRequest { leader }) = Asker::of(request);
+        let (place, _) = place_of(leader)?;
+        let response = self.0.txn(&asker, if_created_at(&place, vec![delete(&place.key)], vec![])).await?;
         Ok(Response::new(pb::ResignResponse { header: response.header }))
     }
 }
@@ -88,6 +95,7 @@ impl Election for ElectionService {
 /// Tells of each leader, and of all that it proclaims.
 struct Observer {
     recipes: Recipes,
+    asker: Asker,
     prefix: Bytes,
     /// Who was told of last.
     leader: Option<Followed>,
@@ -95,7 +103,7 @@ struct Observer {
 
 struct Followed {
     /// Of the leader's key.
-    changes: WatchStream,
+    changes: Watched,
     /// Proclamations that wait to be told.
     waiting: VecDeque<pb::LeaderResponse>,
     /// Its key was deleted behind those.
@@ -109,7 +117,7 @@ impl Observer {
                 let Some(response) = self.find().await? else { return Ok(None) };
                 let kv = response.kv.clone().unwrap_or_default();
                 let from = revision_of(response.header.as_ref()) + 1;
-                let changes = self.recipes.watch(KeyInterval::One(kv.key), from)?;
+                let changes = self.recipes.watch(&self.asker, KeyInterval::One(kv.key), from).await?;
                 self.leader = Some(Followed { changes, waiting: VecDeque::new(), is_gone: false });
                 return Ok(Some((response, self)));
             };
@@ -121,7 +129,7 @@ impl Observer {
                 continue;
             }
             // As in etcd a stream whose history was compacted ends without an error.
-            let Ok(Some(events)) = next_events(&leader.changes).await else { return Ok(None) };
+            let Ok(Some(events)) = leader.changes.next().await else { return Ok(None) };
             for event in events.events.iter().map(|event| event.event()) {
                 if event.kind == EventKind::Delete {
                     leader.is_gone = true;
@@ -135,12 +143,13 @@ impl Observer {
 
     /// The leader, or the first who becomes it.
     async fn find(&self) -> Result<Option<pb::LeaderResponse>, Status> {
-        let response = self.recipes.read(oldest(&self.prefix)).await?;
+        let response = self.recipes.read(&self.asker, oldest(&self.prefix)).await?;
         if let Some(kv) = found(&response, 0) {
             return Ok(Some(pb::LeaderResponse { header: response.header, kv: Some(kv.clone()) }));
         }
-        let changes = self.recipes.watch_below(&self.prefix, revision_of(response.header.as_ref()))?;
-        while let Ok(Some(events)) = next_events(&changes).await {
+        let from = revision_of(response.header.as_ref());
+        let mut changes = self.recipes.watch_below(&self.asker, &self.prefix, from).await?;
+        while let Ok(Some(events)) = changes.next().await {
             if let Some(put) =
                 events.events.iter().map(|event| event.event()).find(|event| event.kind == EventKind::Put)
             {

@@ -1,6 +1,7 @@
 //! Functions as calls on the wire: what a generated service does for its methods, for those that need to know more of a
 //! call than its message, or encode their answers in a way of their own.
 
+use super::asker::Asker;
 use super::edge::Served;
 use super::status::ApiError;
 use futures_util::FutureExt;
@@ -18,7 +19,7 @@ where
     C: Codec<Decode: Send + Sync + 'static, Encode: Send + Sync + 'static> + Send + 'static,
     B: Body + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,
-    F: FnMut(C::Decode) -> A + Send + 'static,
+    F: FnMut(Asker, C::Decode) -> A + Send + 'static,
     A: Future<Output = Result<C::Encode, ApiError>> + Send + 'static,
 {
     // The edge bounds the message.
@@ -32,7 +33,7 @@ where
     C: Codec<Decode: Send + Sync + 'static, Encode: Send + Sync + 'static> + Send + 'static,
     B: Body + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,
-    F: FnMut(C::Decode) -> A + Send + 'static,
+    F: FnMut(Asker, C::Decode) -> A + Send + 'static,
     A: Future<Output = Result<BoxStream<'static, Result<C::Encode, Status>>, ApiError>> + Send + 'static,
 {
     let mut grpc = Grpc::new(codec).max_decoding_message_size(usize::MAX);
@@ -49,20 +50,21 @@ fn answer<R>(served: Result<R, ApiError>) -> Answer<R> {
 
 impl<F, M, A, R> UnaryService<M> for Handler<F>
 where
-    F: FnMut(M) -> A,
+    F: FnMut(Asker, M) -> A,
     A: Future<Output = Result<R, ApiError>>,
 {
     type Response = R;
     type Future = Map<A, fn(Result<R, ApiError>) -> Answer<R>>;
 
     fn call(&mut self, request: Request<M>) -> Self::Future {
-        (self.0)(request.into_inner()).map(answer)
+        let (asker, message) = Asker::of(request);
+        (self.0)(asker, message).map(answer)
     }
 }
 
 impl<F, M, A, R> ServerStreamingService<M> for Handler<F>
 where
-    F: FnMut(M) -> A,
+    F: FnMut(Asker, M) -> A,
     A: Future<Output = Result<BoxStream<'static, Result<R, Status>>, ApiError>>,
 {
     type Response = R;
@@ -70,6 +72,7 @@ where
     type Future = Map<A, fn(A::Output) -> Answer<Self::ResponseStream>>;
 
     fn call(&mut self, request: Request<M>) -> Self::Future {
-        (self.0)(request.into_inner()).map(answer)
+        let (asker, message) = Asker::of(request);
+        (self.0)(asker, message).map(answer)
     }
 }

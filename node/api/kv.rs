@@ -1,7 +1,9 @@
 //! Keys and values. Writes go into the log; reads look at a pinned view, after a ReadIndex unless they say that an
 //! old answer will do.
 
+use super::asker::Asker;
 use super::call_timer::{CallTimer, Caller};
+use super::gate::Leave;
 use super::kv_call::{Answered, KvCall};
 use super::node::Node;
 use super::range::{query, range};
@@ -12,7 +14,7 @@ use super::rpc::Rpc;
 use super::slow_read::{self, RangeTimer};
 use super::status::ApiError;
 use crate::admission;
-use crate::apply::Reply;
+use crate::apply::{Asked, Reply};
 use crate::defect::{self, Defect};
 use crate::mvcc::View;
 use futures_util::StreamExt;
@@ -40,40 +42,49 @@ impl KvService {
         CallTimer::start(rpc, caller, self.node.settings.warn_unary_after)
     }
 
-    /// The state that a read has to see.
-    async fn view(&self, is_serializable: bool) -> Result<Arc<View>, ApiError> {
-        if defect::on(Defect::ViewBeforeReadIndex) {
-            let before = self.node.views.load();
-            return self.node.read_index().await.map(|()| before);
-        }
+    /// The state that a read has to see, and leave to read in it.
+    async fn view(
+        &self,
+        asker: &Asker,
+        asked: Asked<'_>,
+        is_serializable: bool,
+    ) -> Result<(Leave, Arc<View>), ApiError> {
+        let before = defect::on(Defect::ViewBeforeReadIndex).then(|| self.node.views.load());
         if !is_serializable {
             self.node.read_index().await?;
         }
-        Ok(self.node.views.load())
+        // Rights first: a view is published behind the rights that hold for it.
+        let leave = self.node.gate.to_read(asker, asked).await?;
+        Ok((leave, before.unwrap_or_else(|| self.node.views.load())))
     }
 
     /// The answer has its keys as the store has them.
-    pub async fn range(&self, request: pb::RangeRequest, caller: Caller) -> Result<EncodedRange, ApiError> {
+    pub async fn range(
+        &self,
+        asker: &Asker,
+        request: pb::RangeRequest,
+        caller: Caller,
+    ) -> Result<EncodedRange, ApiError> {
         let call = KvCall::begin(self.timer(Rpc::Range, caller), request);
-        let answer = self.range_rows(&call.asked).await;
+        let answer = self.range_rows(asker, &call.asked).await;
         call.end(&answer, |range| Answered { count: range.count, size: range.encoded_len(), succeeded: None });
         answer
     }
 
-    async fn range_rows(&self, request: &pb::RangeRequest) -> Result<EncodedRange, ApiError> {
+    async fn range_rows(&self, asker: &Asker, request: &pb::RangeRequest) -> Result<EncodedRange, ApiError> {
         if !request.serializable {
             self.node.check_not_learner()?;
         }
         admission::check_range(request)?;
         let timer = RangeTimer::start(&self.node, request);
-        let answer = self.read_rows(request).await;
+        let answer = self.read_rows(asker, request).await;
         let took = timer.end(&answer);
         self.node.metrics.requests.range.observe(took.as_secs_f64(), answer.is_ok());
         answer
     }
 
-    async fn read_rows(&self, request: &pb::RangeRequest) -> Result<EncodedRange, ApiError> {
-        let view = self.view(request.serializable).await?;
+    async fn read_rows(&self, asker: &Asker, request: &pb::RangeRequest) -> Result<EncodedRange, ApiError> {
+        let (leave, view) = self.view(asker, Asked::Range(request), request.serializable).await?;
         let started = Instant::now();
         let query = query(request);
         let found = if is_large(&view, request) {
@@ -83,6 +94,7 @@ impl KvService {
         };
         self.node.metrics.ranges.observe(started.elapsed().as_secs_f64(), found.is_ok());
         let found = found?;
+        self.node.gate.still_holds(leave)?;
         let header = self.node.answerer().header_at(found.revision);
         Ok(EncodedRange { header, rows: found.rows, more: found.more, count: found.count })
     }
@@ -90,29 +102,41 @@ impl KvService {
     /// Each chunk is read when the connection has room for it.
     pub async fn range_stream(
         &self,
+        asker: Asker,
         request: pb::RangeRequest,
     ) -> Result<BoxStream<'static, Result<pb::RangeStreamResponse, Status>>, ApiError> {
         admission::check_range_stream(&request)?;
-        let view = self.view(request.serializable).await?;
+        let (leave, view) = self.view(&asker, Asked::Range(&request), request.serializable).await?;
         let target_bytes = self.node.settings.max_request_bytes;
         let node = Arc::clone(&self.node);
-        let read = move |request: &pb::RangeRequest| range(&view, request).map_err(|error| node.refuse(error));
+        let read = move |request: &pb::RangeRequest| {
+            let chunk = range(&view, request).map_err(|error| node.refuse(error))?;
+            // Before each message: a right that is withdrawn ends the stream.
+            node.gate.still_holds(leave)?;
+            Ok(chunk)
+        };
         let chunks = Chunks::new(request, self.node.answerer(), target_bytes, read);
         Ok(iter(chunks).map(|chunk| chunk.map_err(Status::from)).boxed())
     }
 
-    pub async fn put(&self, request: pb::PutRequest, caller: Caller) -> Result<pb::PutResponse, ApiError> {
+    pub async fn put(
+        &self,
+        asker: &Asker,
+        request: pb::PutRequest,
+        caller: Caller,
+    ) -> Result<pb::PutResponse, ApiError> {
         let entry = pb::InternalRaftRequest { put: Some(request), ..Default::default() };
         let mut call = KvCall::begin(self.timer(Rpc::Put, caller), entry);
-        let answer = self.apply_put(&mut call.asked).await;
+        let answer = self.apply_put(asker, &mut call.asked).await;
         call.end(&answer, |response| Answered { size: response.encoded_len(), ..Answered::default() });
         answer
     }
 
-    async fn apply_put(&self, entry: &mut pb::InternalRaftRequest) -> Result<pb::PutResponse, ApiError> {
+    async fn apply_put(&self, asker: &Asker, entry: &mut pb::InternalRaftRequest) -> Result<pb::PutResponse, ApiError> {
         if let Some(request) = &entry.put {
             self.node.check_quota_for_put(request).await?;
             admission::check_put(request)?;
+            entry.header = self.node.gate.to_write(asker, Asked::Put(request)).await?;
         }
         let Reply::Put(mut response) = self.node.propose_kept(entry, &self.node.metrics.requests.put).await? else {
             unreachable!("a put is answered with a put");
@@ -123,12 +147,13 @@ impl KvService {
 
     pub async fn delete_range(
         &self,
+        asker: &Asker,
         request: pb::DeleteRangeRequest,
         caller: Caller,
     ) -> Result<pb::DeleteRangeResponse, ApiError> {
         let entry = pb::InternalRaftRequest { delete_range: Some(request), ..Default::default() };
         let mut call = KvCall::begin(self.timer(Rpc::DeleteRange, caller), entry);
-        let answer = self.apply_delete(&mut call.asked).await;
+        let answer = self.apply_delete(asker, &mut call.asked).await;
         call.end(&answer, |response| Answered {
             count: response.deleted,
             size: response.encoded_len(),
@@ -138,18 +163,28 @@ impl KvService {
     }
 
     /// A transaction as a step of something else.
-    pub async fn run_txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, ApiError> {
-        self.read_or_apply_txn(&mut pb::InternalRaftRequest { txn: Some(request), ..Default::default() }).await
+    pub async fn run_txn(&self, asker: &Asker, request: pb::TxnRequest) -> Result<pb::TxnResponse, ApiError> {
+        self.read_or_apply_txn(asker, &mut pb::InternalRaftRequest { txn: Some(request), ..Default::default() }).await
     }
 
     /// A delete as a step of something else.
-    pub async fn run_delete(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, ApiError> {
-        self.apply_delete(&mut pb::InternalRaftRequest { delete_range: Some(request), ..Default::default() }).await
+    pub async fn run_delete(
+        &self,
+        asker: &Asker,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse, ApiError> {
+        self.apply_delete(asker, &mut pb::InternalRaftRequest { delete_range: Some(request), ..Default::default() })
+            .await
     }
 
-    async fn apply_delete(&self, entry: &mut pb::InternalRaftRequest) -> Result<pb::DeleteRangeResponse, ApiError> {
+    async fn apply_delete(
+        &self,
+        asker: &Asker,
+        entry: &mut pb::InternalRaftRequest,
+    ) -> Result<pb::DeleteRangeResponse, ApiError> {
         if let Some(request) = &entry.delete_range {
             admission::check_delete_range(request)?;
+            entry.header = self.node.gate.to_write(asker, Asked::DeleteRange(request)).await?;
         }
         let durations = &self.node.metrics.requests.delete_range;
         let Reply::DeleteRange(mut response) = self.node.propose_kept(entry, durations).await? else {
@@ -159,10 +194,15 @@ impl KvService {
         Ok(response)
     }
 
-    pub async fn txn(&self, request: pb::TxnRequest, caller: Caller) -> Result<pb::TxnResponse, ApiError> {
+    pub async fn txn(
+        &self,
+        asker: &Asker,
+        request: pb::TxnRequest,
+        caller: Caller,
+    ) -> Result<pb::TxnResponse, ApiError> {
         let entry = pb::InternalRaftRequest { txn: Some(request), ..Default::default() };
         let mut call = KvCall::begin(self.timer(Rpc::Txn, caller), entry);
-        let answer = self.read_or_apply_txn(&mut call.asked).await;
+        let answer = self.read_or_apply_txn(asker, &mut call.asked).await;
         call.end(&answer, |response| Answered {
             count: 0,
             size: response.encoded_len(),
@@ -171,16 +211,21 @@ impl KvService {
         answer
     }
 
-    async fn read_or_apply_txn(&self, entry: &mut pb::InternalRaftRequest) -> Result<pb::TxnResponse, ApiError> {
+    async fn read_or_apply_txn(
+        &self,
+        asker: &Asker,
+        entry: &mut pb::InternalRaftRequest,
+    ) -> Result<pb::TxnResponse, ApiError> {
         if let Some(request) = &entry.txn {
             self.node.check_quota_for_txn(request).await?;
             admission::check_txn(request, self.node.settings.max_txn_ops)?;
             if admission::is_read_only(request) {
                 let started = Instant::now();
-                let answer = self.read_txn(request).await;
+                let answer = self.read_txn(asker, request).await;
                 self.node.metrics.requests.read_only_txn.observe(started.elapsed().as_secs_f64(), answer.is_ok());
                 return answer;
             }
+            entry.header = self.node.gate.to_write(asker, Asked::Txn(request)).await?;
         }
         let Reply::Txn(mut response) = self.node.propose_kept(entry, &self.node.metrics.requests.txn).await? else {
             unreachable!("a transaction is answered with one");
@@ -189,19 +234,25 @@ impl KvService {
         Ok(response)
     }
 
-    async fn read_txn(&self, request: &pb::TxnRequest) -> Result<pb::TxnResponse, ApiError> {
-        let view = self.view(admission::is_serializable(request)).await?;
+    async fn read_txn(&self, asker: &Asker, request: &pb::TxnRequest) -> Result<pb::TxnResponse, ApiError> {
+        let (leave, view) = self.view(asker, Asked::Txn(request), admission::is_serializable(request)).await?;
         let started = Instant::now();
         let answer = read_txn::run(&view, request).map_err(|error| self.node.refuse(error));
         slow_read::txn(&self.node, started.elapsed(), request, &answer);
         let mut response = answer?;
+        self.node.gate.still_holds(leave)?;
         self.node.fill(&mut response.header);
         Ok(response)
     }
 
-    pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, ApiError> {
+    pub async fn compact(
+        &self,
+        asker: &Asker,
+        request: pb::CompactionRequest,
+    ) -> Result<pb::CompactionResponse, ApiError> {
         let (revision, is_physical) = (request.revision, request.physical);
-        let entry = pb::InternalRaftRequest { compaction: Some(request), ..Default::default() };
+        let header = self.node.gate.to_write(asker, Asked::Root).await?;
+        let entry = pb::InternalRaftRequest { header, compaction: Some(request), ..Default::default() };
         let durations = &self.node.metrics.requests.compaction;
         let Reply::Compaction(mut response) = self.node.propose(entry, durations).await? else {
             unreachable!("a compaction is answered with a compaction");

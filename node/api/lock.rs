@@ -1,6 +1,7 @@
 //! The lock recipe, run by the server (etcd `server/etcdserver/api/v3lock`): whose key below the name was created first has
 //! the lock, for as long as the key's lease lives.
 
+use super::asker::Asker;
 use super::recipe::{
     LeavesQueue, Place, Recipes, delete, found, get, if_created_at, oldest, own_key, prefix, put, revision_of,
 };
@@ -16,14 +17,14 @@ pub struct LockService(pub Recipes);
 #[tonic::async_trait]
 impl Lock for LockService {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
-        let LockRequest { name, lease } = request.into_inner();
+        let (asker, LockRequest { name, lease }) = Asker::of(request);
         let (recipes, prefix) = (&self.0, prefix(&name));
-        let lease = recipes.lease(lease).await?;
+        let lease = recipes.lease(&asker, lease).await?;
         let mut place = Place { key: own_key(&prefix, lease), revision: 0 };
         // A session that asks again keeps its place.
         let (queue, again) = (put(&place.key, &Bytes::new(), lease), get(&place.key));
         let first = if_created_at(&place, vec![queue, oldest(&prefix)], vec![again, oldest(&prefix)]);
-        let response = recipes.txn(first).await?;
+        let response = recipes.txn(&asker, first).await?;
         place.revision = match found(&response, 0) {
             Some(own) if !response.succeeded => own.create_revision,
             _ => revision_of(response.header.as_ref()),
@@ -31,9 +32,9 @@ impl Lock for LockService {
         if found(&response, 1).is_none_or(|owner| owner.create_revision == place.revision) {
             return Ok(Response::new(LockResponse { header: response.header, key: place.key }));
         }
-        let waits = LeavesQueue::new(recipes, always(delete(&place.key)));
-        recipes.wait_for_turn(&prefix, &place).await?;
-        let response = recipes.read(get(&place.key)).await?;
+        let waits = LeavesQueue::new(recipes, &asker, always(delete(&place.key)));
+        recipes.wait_for_turn(&asker, &prefix, &place).await?;
+        let response = recipes.read(&asker, get(&place.key)).await?;
         waits.stays();
         if found(&response, 0).is_none() {
             return Err(Status::unknown("mutex: session is expired"));
@@ -42,7 +43,8 @@ impl Lock for LockService {
     }
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
-        let response = self.0.delete(request.into_inner().key).await?;
+        let (asker, UnlockRequest { key }) = Asker::of(request);
+        let response = self.0.delete(&asker, key).await?;
         Ok(Response::new(UnlockResponse { header: response.header }))
     }
 }

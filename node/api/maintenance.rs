@@ -1,10 +1,11 @@
 //! What operators ask of one member: its state, its alarms, hashes of its data.
 
+use super::asker::Asker;
 use super::downgrade;
 use super::node::Node;
 use super::snapshot_stream;
 use super::status::ApiError;
-use crate::apply::Reply;
+use crate::apply::{Asked, Reply};
 use crate::types::MemberId;
 use futures_util::stream::BoxStream;
 use keelstone_proto::etcdserverpb as pb;
@@ -31,8 +32,9 @@ impl MaintenanceService {
         Ok(pb::AlarmResponse { header: None, alarms })
     }
 
-    async fn change_alarms(&self, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, ApiError> {
-        let entry = pb::InternalRaftRequest { alarm: Some(request), ..Default::default() };
+    async fn change_alarms(&self, asker: &Asker, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, ApiError> {
+        let header = self.node.gate.to_write(asker, Asked::Root).await?;
+        let entry = pb::InternalRaftRequest { header, alarm: Some(request), ..Default::default() };
         match self.node.propose(entry, &self.node.metrics.requests.alarm).await? {
             Reply::Alarm(response) => Ok(response),
             _ => unreachable!("a change of alarms is answered with alarms"),
@@ -72,12 +74,15 @@ impl Maintenance for MaintenanceService {
     }
 
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        let request = request.into_inner();
+        let (asker, request) = Asker::of(request);
         let mut response = match AlarmAction::try_from(request.action) {
             Ok(AlarmAction::Get) => self.raised_alarms(request.alarm()).await?,
-            Ok(AlarmAction::Activate | AlarmAction::Deactivate) => self.change_alarms(request).await?,
+            Ok(AlarmAction::Activate | AlarmAction::Deactivate) => self.change_alarms(&asker, request).await?,
             // etcd's apply does nothing with an action it does not know.
-            Err(_unknown) => pb::AlarmResponse::default(),
+            Err(_unknown) => {
+                self.node.gate.to_write(&asker, Asked::Root).await?;
+                pb::AlarmResponse::default()
+            }
         };
         self.node.fill(&mut response.header);
         Ok(Response::new(response))

@@ -21,6 +21,7 @@ fn registry() -> Result<Registry, Error> {
     crate::mvcc::Metrics::register(&registry)?;
     crate::lease::Metrics::register(&registry)?;
     crate::alarm::Metrics::register(&registry)?;
+    crate::auth::Metrics::register(&registry)?;
     crate::backup::Metrics::register(&registry)?;
     crate::cluster::Metrics::register(&registry)?;
     crate::storage::Metrics::register(&registry)?;

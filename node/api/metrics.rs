@@ -1,11 +1,10 @@
 //! Handles of the edge. What a hot call touches is found once, at the start.
 
-use super::auth::FIRST_AUTH_REVISION;
 use super::rpc::Rpc;
 use crate::metrics::exponential_buckets;
 use crate::metrics::grpc::GrpcMetrics;
 use prometheus::{
-    Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -48,9 +47,6 @@ impl Metrics {
             &["type", "name"],
         )?;
         registry.register(Box::new(healthcheck.clone()))?;
-        let auth_revision = IntGauge::new("etcd_debugging_auth_revision", "The current revision of auth store.")?;
-        auth_revision.set(FIRST_AUTH_REVISION.cast_signed());
-        registry.register(Box::new(auth_revision))?;
         let snapshot_seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "etcd_disk_backend_snapshot_duration_seconds",
@@ -123,6 +119,7 @@ pub struct RequestDurations {
     pub lease_grant: Outcomes,
     pub lease_revoke: Outcomes,
     pub alarm: Outcomes,
+    durations: HistogramVec,
 }
 
 impl RequestDurations {
@@ -150,7 +147,16 @@ impl RequestDurations {
             lease_grant: of("LeaseGrant"),
             lease_revoke: of("LeaseRevoke"),
             alarm: of("Alarm"),
+            durations,
         })
+    }
+
+    /// Of a command on access control, by its name; looked up at each call, since they are rare.
+    pub fn of_auth(&self, kind: &str) -> Outcomes {
+        Outcomes {
+            succeeded: self.durations.with_label_values(&[kind, "true"]),
+            failed: self.durations.with_label_values(&[kind, "false"]),
+        }
     }
 }
 

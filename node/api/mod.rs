@@ -1,11 +1,12 @@
 //! The gRPC and HTTP edge: parses requests, asks the gate, and answers in etcd's words.
 //!
-//! Invariants: [`status`] is the only place that knows a gRPC code or an error text; every answer's header is
-//! filled by [`header`]; every call passes [`edge`], which counts it and checks its metadata. Refuses to know how
-//! a request is agreed on, applied or stored.
+//! Invariants: [`status`] is the only place that knows a gRPC code or an error text; every answer's header is filled by
+//! [`header`]; every call passes [`edge`], which counts it and checks its metadata, and [`gate`], which says what it
+//! needs and asks for it. Refuses to know how a request is agreed on, applied or stored.
 
 mod access;
 mod answer;
+mod asker;
 mod auth;
 mod backup;
 mod call;
@@ -18,6 +19,7 @@ mod edge;
 mod edge_tests;
 mod election;
 mod frames;
+mod gate;
 mod gateway;
 mod handler;
 mod header;
@@ -50,6 +52,7 @@ pub mod watch;
 pub use access::AccessRules;
 pub use backup::{BackupDoor, BackupJob, BackupRefused, BackupRhythm, Drilled};
 pub use edge::{CallDoor, Doors, Edge, PageDoor};
+pub use gate::{Gate, GateSettings, TokenKind};
 pub use gateway::Gateway;
 pub use header::Answerer;
 pub use health::HealthService;

@@ -1,6 +1,7 @@
 //! What the services share: the parts of the node they ask, and the few steps that many of them take.
 
 use super::backup::BackupDoor;
+use super::gate::{Gate, GateSettings};
 use super::header::Answerer;
 use super::metrics::{Metrics, Outcomes};
 use super::status::ApiError;
@@ -40,6 +41,7 @@ pub struct Node {
     pub lessor: Arc<Lessor>,
     pub metrics: Metrics,
     pub settings: Settings,
+    pub gate: Gate,
     /// None: the member has no place for backups.
     pub backups: Option<BackupDoor>,
     published: Published,
@@ -75,6 +77,7 @@ pub struct Parts {
     pub published: Published,
     pub metrics: Metrics,
     pub settings: Settings,
+    pub gate: GateSettings,
     pub backups: Option<BackupDoor>,
     pub threads: Threads,
     pub storage_stats: Box<dyn Fn() -> StorageStats + Send + Sync>,
@@ -95,8 +98,9 @@ impl fmt::Debug for Node {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { consensus, worker, published, metrics, settings, backups, threads, storage_stats, on_unreadable } =
-            parts;
+        let Parts { consensus, worker, published, metrics, settings, gate, .. } = parts;
+        let Parts { backups, threads, storage_stats, on_unreadable, .. } = parts;
+        let gate = Gate::new(Arc::clone(&published.access), Arc::clone(&published.lessor), consensus.clone(), gate);
         Self {
             consensus,
             worker,
@@ -104,6 +108,7 @@ impl Node {
             lessor: Arc::clone(&published.lessor),
             metrics,
             settings,
+            gate,
             backups,
             published,
             threads,

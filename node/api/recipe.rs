@@ -2,23 +2,25 @@
 //! under a common prefix. etcd runs the recipes of its client library inside the server (`client/v3/concurrency`), and so
 //! does this: each step is a request as a client would send it.
 
+use super::asker::Asker;
+use super::gate::Leave;
 use super::kv::KvService;
 use super::lease::LeaseService;
 use super::node::Node;
 use super::status::ApiError;
+use crate::apply::Asked;
 use crate::mvcc::EventKind;
 use crate::types::{KeyInterval, LeaseId};
 use crate::watch::{Delivery, Events, Filters, Hub, Start, WatchSpec, WatchStream};
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb as pb;
 use keelstone_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
-use keelstone_proto::etcdserverpb::lease_server::Lease;
 use keelstone_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keelstone_proto::etcdserverpb::request_op::Request as Op;
 use keelstone_proto::etcdserverpb::response_op::Response as Done;
 use keelstone_proto::mvccpb::KeyValue;
 use std::sync::Arc;
-use tonic::{Request, Status};
+use tonic::Status;
 
 /// Of a session that names no lease.
 const SESSION_TTL_SECS: i64 = 60;
@@ -127,41 +129,44 @@ impl Recipes {
     }
 
     /// The lease of a session: the one it names, or a new one of a minute, which nobody renews.
-    pub async fn lease(&self, named: i64) -> Result<LeaseId, Status> {
+    pub async fn lease(&self, asker: &Asker, named: i64) -> Result<LeaseId, Status> {
         if named != LeaseId::NONE.0 {
             return Ok(LeaseId(named));
         }
         let request = pb::LeaseGrantRequest { ttl: SESSION_TTL_SECS, id: LeaseId::NONE.0 };
-        let granted = self.lease.lease_grant(Request::new(request)).await.map_err(as_unknown)?;
-        Ok(LeaseId(granted.into_inner().id))
+        // What the gate asks of a client's grant.
+        self.node.gate.to_write(asker, Asked::Somebody).await.map_err(as_unknown)?;
+        let granted = self.lease.grant(asker, request).await.map_err(as_unknown)?;
+        Ok(LeaseId(granted.id))
     }
 
-    pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
-        self.kv.run_txn(request).await.map_err(as_unknown)
+    pub async fn txn(&self, asker: &Asker, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+        self.kv.run_txn(asker, request).await.map_err(as_unknown)
     }
 
     /// One linearizable range, as a transaction.
-    pub async fn read(&self, op: Op) -> Result<pb::TxnResponse, Status> {
-        self.txn(pb::TxnRequest { success: vec![pb::RequestOp { request: Some(op) }], ..Default::default() }).await
+    pub async fn read(&self, asker: &Asker, op: Op) -> Result<pb::TxnResponse, Status> {
+        self.txn(asker, pb::TxnRequest { success: vec![pb::RequestOp { request: Some(op) }], ..Default::default() })
+            .await
     }
 
-    pub async fn delete(&self, key: Bytes) -> Result<pb::DeleteRangeResponse, Status> {
-        self.kv.run_delete(pb::DeleteRangeRequest { key, ..Default::default() }).await.map_err(as_unknown)
+    pub async fn delete(&self, asker: &Asker, key: Bytes) -> Result<pb::DeleteRangeResponse, Status> {
+        self.kv.run_delete(asker, pb::DeleteRangeRequest { key, ..Default::default() }).await.map_err(as_unknown)
     }
 
     /// Waits until every key below the prefix that was created before `place` is gone.
-    pub async fn wait_for_turn(&self, prefix: &Bytes, place: &Place) -> Result<(), Status> {
+    pub async fn wait_for_turn(&self, asker: &Asker, prefix: &Bytes, place: &Place) -> Result<(), Status> {
         loop {
             let before = first_by_creation(prefix, SortOrder::Descend, place.revision - 1);
-            let response = self.read(Op::RequestRange(before)).await?;
+            let response = self.read(asker, Op::RequestRange(before)).await?;
             let Some(last) = found(&response, 0) else { return Ok(()) };
-            self.wait_for_delete(last.key.clone(), revision_of(response.header.as_ref())).await?;
+            self.wait_for_delete(asker, last.key.clone(), revision_of(response.header.as_ref())).await?;
         }
     }
 
-    async fn wait_for_delete(&self, key: Bytes, from: i64) -> Result<(), Status> {
-        let stream = self.watch(KeyInterval::One(key), from)?;
-        while let Some(events) = next_events(&stream).await? {
+    async fn wait_for_delete(&self, asker: &Asker, key: Bytes, from: i64) -> Result<(), Status> {
+        let mut stream = self.watch(asker, KeyInterval::One(key), from).await?;
+        while let Some(events) = stream.next().await? {
             if events.events.iter().any(|event| event.event().kind == EventKind::Delete) {
                 return Ok(());
             }
@@ -170,16 +175,18 @@ impl Recipes {
     }
 
     /// What happens below a prefix, which ends with a slash.
-    pub fn watch_below(&self, prefix: &Bytes, from: i64) -> Result<WatchStream, Status> {
-        self.watch(KeyInterval::Range { start: prefix.clone(), end: Some(end_of(prefix)) }, from)
+    pub async fn watch_below(&self, asker: &Asker, prefix: &Bytes, from: i64) -> Result<Watched, Status> {
+        self.watch(asker, KeyInterval::Range { start: prefix.clone(), end: Some(end_of(prefix)) }, from).await
     }
 
     /// A stream with one watcher, whose events begin with a revision.
-    pub fn watch(&self, interval: KeyInterval, from: i64) -> Result<WatchStream, Status> {
+    pub async fn watch(&self, asker: &Asker, interval: KeyInterval, from: i64) -> Result<Watched, Status> {
+        // Without a change since, the leave holds.
+        let leave = self.node.gate.to_read(asker, Asked::Watch(&interval)).await.map_err(as_unknown)?;
         let stream = self.hub.open();
         let spec = WatchSpec {
             id: None,
-            interval,
+            interval: interval.clone(),
             start: Start::At(from),
             filters: Filters::default(),
             prev_kv: false,
@@ -187,12 +194,33 @@ impl Recipes {
             progress_notify: false,
         };
         stream.create(spec).map_err(|error| Status::unknown(error.to_string()))?;
-        Ok(stream)
+        Ok(Watched { node: Arc::clone(&self.node), asker: asker.clone(), interval, leave, stream })
     }
 }
 
-/// The next events of a stream of one watcher; `None` when there will be none.
-pub async fn next_events(stream: &WatchStream) -> Result<Option<Events>, Status> {
+/// A stream with one watcher, for as long as the one who asked may read what it watches.
+#[derive(Debug)]
+pub struct Watched {
+    node: Arc<Node>,
+    asker: Asker,
+    interval: KeyInterval,
+    leave: Leave,
+    stream: WatchStream,
+}
+
+impl Watched {
+    /// The next events; `None` when there will be none.
+    pub async fn next(&mut self) -> Result<Option<Events>, Status> {
+        let events = next_events(&self.stream).await?;
+        if !self.node.gate.holds_as_given(self.leave) {
+            let again = self.node.gate.to_read(&self.asker, Asked::Watch(&self.interval)).await;
+            self.leave = again.map_err(as_unknown)?;
+        }
+        Ok(events)
+    }
+}
+
+async fn next_events(stream: &WatchStream) -> Result<Option<Events>, Status> {
     loop {
         match stream.next().await {
             Some(Delivery::Events(events)) => return Ok(Some(events)),
@@ -208,14 +236,15 @@ pub async fn next_events(stream: &WatchStream) -> Result<Option<Events>, Status>
 #[derive(Debug)]
 pub struct LeavesQueue {
     recipes: Recipes,
+    asker: Asker,
     /// None once it may stay.
     leave: Option<pb::TxnRequest>,
 }
 
 impl LeavesQueue {
     /// `leave` is done unless [`Self::stays`] is called.
-    pub fn new(recipes: &Recipes, leave: pb::TxnRequest) -> Self {
-        Self { recipes: recipes.clone(), leave: Some(leave) }
+    pub fn new(recipes: &Recipes, asker: &Asker, leave: pb::TxnRequest) -> Self {
+        Self { recipes: recipes.clone(), asker: asker.clone(), leave: Some(leave) }
     }
 
     pub fn stays(mut self) {
@@ -226,9 +255,9 @@ impl LeavesQueue {
 impl Drop for LeavesQueue {
     fn drop(&mut self) {
         let Some(leave) = self.leave.take() else { return };
-        let recipes = self.recipes.clone();
+        let (recipes, asker) = (self.recipes.clone(), std::mem::take(&mut self.asker));
         tokio::spawn(async move {
-            if let Err(error) = recipes.txn(leave).await {
+            if let Err(error) = recipes.txn(&asker, leave).await {
                 tracing::warn!(error = error.message(), "failed to take a contender that left out of its queue");
             }
         });

@@ -1,5 +1,6 @@
 //! All gRPC services of the client port, and which call belongs to which.
 
+use super::asker::Asker;
 use super::auth::AuthService;
 use super::backup::BackupService;
 use super::call::RequestBody;
@@ -39,6 +40,7 @@ use tonic_prost::ProstCodec;
 /// `W` is the watch service.
 #[derive(Debug)]
 pub struct Services<W> {
+    node: Arc<Node>,
     kv: Arc<KvService>,
     watch: W,
     lease: LeaseServer<LeaseService>,
@@ -58,11 +60,11 @@ macro_rules! call {
     };
 }
 
-/// A method as a function of its message alone, which owns its service.
+/// A method as a function of who asks and the message, which owns its service.
 macro_rules! method {
-    ($service:expr, |$kv:ident, $message:ident| $call:expr) => {{
+    ($service:expr, |$kv:ident, $asker:ident, $message:ident| $call:expr) => {{
         let service = Arc::clone(&$service);
-        move |$message| {
+        move |$asker, $message| {
             let $kv = Arc::clone(&service);
             async move { $call.await }
         }
@@ -75,6 +77,7 @@ impl<W> Services<W> {
         // The edge bounds messages by their announced length, before they are read.
         const UNBOUNDED: usize = usize::MAX;
         Self {
+            node: Arc::clone(node),
             kv: Arc::new(KvService::new(Arc::clone(node))),
             watch,
             lease: LeaseServer::new(LeaseService::new(Arc::clone(node))).max_decoding_message_size(UNBOUNDED),
@@ -104,14 +107,43 @@ impl<W> Services<W> {
             + 'static,
     {
         let learner = Arc::clone(&node);
+        let services = Arc::new(self);
         CallDoor {
             max_message_bytes: node.settings.max_request_bytes.saturating_add(MAX_GRPC_OVERHEAD_BYTES),
             warn_unary_after: node.settings.warn_unary_after,
-            serve: Box::new(move |rpc, caller, request| self.serve(rpc, caller, request)),
+            serve: Box::new(move |rpc, caller, request| services.enter(rpc, caller, request)),
             is_learner: Box::new(move || learner.is_learner()),
             has_leader: Box::new(move || node.has_leader()),
             stream_ends,
         }
+    }
+
+    /// Through the gate.
+    fn enter<B>(self: &Arc<Self>, rpc: Rpc, caller: Caller, request: Request<B>) -> Served
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<StdError> + Send + 'static,
+        W: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible, Future = Served>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        if !self.node.gate.is_closed() {
+            return self.serve(rpc, caller, request);
+        }
+        let services = Arc::clone(self);
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            let asker = Asker::of_parts(parts.headers, parts.extensions);
+            match services.node.gate.enter(rpc, &asker).await {
+                Ok(identity) => {
+                    (parts.headers, parts.extensions) = asker.into_parts(identity);
+                    services.serve(rpc, caller, Request::from_parts(parts, body)).await
+                }
+                Err(error) => Ok(Status::from(error).into_http()),
+            }
+        })
     }
 
     fn serve<B>(&self, rpc: Rpc, caller: Caller, request: Request<B>) -> Served
@@ -121,16 +153,34 @@ impl<W> Services<W> {
         W: Service<Request<B>, Response = Response<tonic::body::Body>, Error = Infallible, Future = Served> + Clone,
     {
         match rpc {
-            Rpc::Range => unary(RangeCodec, request, method!(self.kv, |kv, message| kv.range(message, caller))),
-            Rpc::RangeStream => {
-                streaming(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.range_stream(message)))
+            Rpc::Range => {
+                unary(RangeCodec, request, method!(self.kv, |kv, asker, message| kv.range(&asker, message, caller)))
             }
-            Rpc::Put => unary(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.put(message, caller))),
-            Rpc::DeleteRange => {
-                unary(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.delete_range(message, caller)))
-            }
-            Rpc::Txn => unary(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.txn(message, caller))),
-            Rpc::Compact => unary(ProstCodec::default(), request, method!(self.kv, |kv, message| kv.compact(message))),
+            Rpc::RangeStream => streaming(
+                ProstCodec::default(),
+                request,
+                method!(self.kv, |kv, asker, message| kv.range_stream(asker, message)),
+            ),
+            Rpc::Put => unary(
+                ProstCodec::default(),
+                request,
+                method!(self.kv, |kv, asker, message| kv.put(&asker, message, caller)),
+            ),
+            Rpc::DeleteRange => unary(
+                ProstCodec::default(),
+                request,
+                method!(self.kv, |kv, asker, message| kv.delete_range(&asker, message, caller)),
+            ),
+            Rpc::Txn => unary(
+                ProstCodec::default(),
+                request,
+                method!(self.kv, |kv, asker, message| kv.txn(&asker, message, caller)),
+            ),
+            Rpc::Compact => unary(
+                ProstCodec::default(),
+                request,
+                method!(self.kv, |kv, asker, message| kv.compact(&asker, message)),
+            ),
             Rpc::Watch => call!(self.watch, request),
             Rpc::LeaseGrant | Rpc::LeaseRevoke | Rpc::LeaseKeepAlive | Rpc::LeaseTimeToLive | Rpc::LeaseLeases => {
                 call!(self.lease, request)

@@ -4,6 +4,7 @@
 use super::backup::BackupRefused;
 use crate::admission::AdmissionError;
 use crate::apply::{self, ApplyError};
+use crate::auth::AuthError;
 use crate::cluster::MemberChangeError;
 use crate::cluster::negotiate::DowngradeRefused;
 use crate::lease::LeaseError;
@@ -196,7 +197,33 @@ impl From<ApplyError> for ApiError {
             ApplyError::NoSpace => ApiError::NoSpace,
             ApplyError::Corrupt => ApiError::Corrupt,
             ApplyError::ClusterVersion => ApiError::Raw(error.to_string()),
-            ApplyError::AuthNotBuilt => ApiError::NotBuilt("authentication"),
+            ApplyError::Auth(error) => error.into(),
+        }
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::RootUserNotExist => ApiError::RootUserNotExist,
+            AuthError::RootRoleNotExist => ApiError::RootRoleNotExist,
+            AuthError::UserAlreadyExist => ApiError::UserAlreadyExist,
+            AuthError::UserEmpty => ApiError::UserEmpty,
+            AuthError::UserNotFound => ApiError::UserNotFound,
+            AuthError::RoleAlreadyExist => ApiError::RoleAlreadyExist,
+            AuthError::RoleNotFound => ApiError::RoleNotFound,
+            AuthError::RoleEmpty => ApiError::RoleEmpty,
+            AuthError::PermissionNotGiven => ApiError::PermissionNotGiven,
+            AuthError::AuthFailed => ApiError::AuthFailed,
+            AuthError::PermissionDenied => ApiError::PermissionDenied,
+            AuthError::RoleNotGranted => ApiError::RoleNotGranted,
+            AuthError::PermissionNotGranted => ApiError::PermissionNotGranted,
+            AuthError::AuthNotEnabled => ApiError::AuthNotEnabled,
+            AuthError::OldRevision => ApiError::AuthOldRevision,
+            AuthError::InvalidToken => ApiError::InvalidAuthToken,
+            AuthError::InvalidManagement => ApiError::InvalidAuthMgmt,
+            // etcd has no code for these.
+            AuthError::NoPasswordUser | AuthError::VerifyOnly => ApiError::Raw(error.to_string()),
         }
     }
 }

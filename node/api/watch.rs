@@ -10,9 +10,14 @@ mod tests;
 
 use self::codec::WatchCodec;
 use self::session::Session;
+use super::asker::Asker;
 use super::header::Answerer;
+use super::node::Node;
+use super::status::ApiError;
+use crate::auth::Identity;
 use crate::types::KeyInterval;
 use crate::watch::{Hub, ProgressPeriod};
+use futures_util::future::BoxFuture;
 use keelstone_proto::etcdserverpb::WatchRequest;
 use std::convert::Infallible;
 use std::fmt;
@@ -20,23 +25,56 @@ use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::watch;
 use tonic::codegen::{Body, StdError};
-use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 /// The path of its one call.
 const WATCH_PATH: &str = "/etcdserverpb.Watch/Watch";
 
-/// May the caller, known by the metadata of its stream, read an interval? Asked for each watcher.
-pub type Permit = Box<dyn Fn(&MetadataMap, &KeyInterval) -> Result<(), Status> + Send + Sync>;
+/// Who asks for a watcher, if that one may read what it would watch.
+pub type Permitting = BoxFuture<'static, Result<Identity, ApiError>>;
+
+/// What the service asks of access control.
+pub struct Permits {
+    /// False: everybody may watch everything.
+    pub is_closed: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Asked for each watcher.
+    pub permit: Box<dyn Fn(Arc<Asker>, KeyInterval) -> Permitting + Send + Sync>,
+    /// Asked again whenever access control has changed.
+    pub may_still: Box<dyn Fn(&Identity, &KeyInterval) -> Result<(), ApiError> + Send + Sync>,
+    /// Is woken when it changes.
+    pub changes: watch::Receiver<()>,
+}
+
+impl fmt::Debug for Permits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permits")
+    }
+}
+
+impl Permits {
+    pub fn of(node: &Arc<Node>) -> Self {
+        let (closed, permit, still) = (Arc::clone(node), Arc::clone(node), Arc::clone(node));
+        Self {
+            is_closed: Box::new(move || closed.gate.is_closed()),
+            permit: Box::new(move |asker, interval| {
+                let node = Arc::clone(&permit);
+                Box::pin(async move { node.gate.to_watch(&asker, &interval).await })
+            }),
+            may_still: Box::new(move |identity, interval| still.gate.may_still_watch(identity, interval)),
+            changes: node.gate.access().changes(),
+        }
+    }
+}
 
 /// What the service needs of the node.
 pub struct Parts {
     pub hub: Arc<Hub>,
     /// Who answers, now.
     pub answerer: Box<dyn Fn() -> Answerer + Send + Sync>,
-    pub permit: Permit,
+    pub permits: Permits,
     pub progress: ProgressPeriod,
     /// Of a response, where the client lets it be split. In bytes.
     pub max_message_bytes: usize,

@@ -4,10 +4,11 @@ use super::command::{Committed, LogCommand, Payload};
 use super::metrics::{CommandCount, count};
 use super::scope::{Applied, Failure, Scope};
 use super::slow::Stopwatch;
-use super::state::SmallTables;
+use super::state::{SmallTables, read_auth};
 use super::{Answer, ApplyError, Fatal, LogError};
 use super::{cluster, conf_change};
 use crate::alarm::Alarms;
+use crate::auth::{Access, AuthState, SimpleTokens};
 use crate::cluster::{ClusterState, ClusterVersion};
 use crate::defect::{self, Defect};
 use crate::lease::Lessor;
@@ -27,6 +28,7 @@ pub struct Published {
     pub lessor: Arc<Lessor>,
     pub cluster: Arc<ArcSwap<ClusterState>>,
     pub alarms: Arc<ArcSwap<Alarms>>,
+    pub access: Arc<Access>,
 }
 
 /// What an applier is made of.
@@ -34,6 +36,7 @@ pub struct Published {
 pub struct Parts {
     pub storage: Storage,
     pub lessor: Arc<Lessor>,
+    pub access: Arc<Access>,
     /// This member, for its metrics and to see when it is removed.
     pub local: MemberId,
     pub mvcc_metrics: crate::mvcc::Metrics,
@@ -73,6 +76,7 @@ pub struct Applier {
     store: Store,
     published: Published,
     alarms: Alarms,
+    auth: Arc<AuthState>,
     cluster: ClusterState,
     applied: LogPosition,
     /// The last compaction that has removed all its rows; -1 if there was none, or if one goes on since before
@@ -90,13 +94,15 @@ pub(super) const WARN_AFTER: Duration = Duration::from_millis(100);
 impl Applier {
     /// Opens the state that `parts.storage` holds. The lessor is filled from it.
     pub fn open(parts: Parts) -> Result<Self, Fatal> {
-        let Parts { storage, lessor, local, mvcc_metrics, cluster_metrics, alarm_metrics } = parts;
+        let Parts { storage, lessor, access, local, mvcc_metrics, cluster_metrics, alarm_metrics } = parts;
         let Opened { store, attachments } = Store::open(storage, mvcc_metrics)?;
-        let published = Published { views: store.views(), lessor, cluster: Arc::default(), alarms: Arc::default() };
+        let (cluster, alarms) = (Arc::default(), Arc::default());
+        let published = Published { views: store.views(), lessor, cluster, alarms, access };
         let mut applier = Self {
             store,
             published,
             alarms: Alarms::default(),
+            auth: Arc::default(),
             cluster: ClusterState::default(),
             applied: LogPosition::default(),
             compacted: -1,
@@ -111,6 +117,8 @@ impl Applier {
 
     /// Goes on with the state of another file, a received snapshot. Readers of the old one keep it until they end.
     pub fn install(&mut self, storage: Storage) -> Result<LogPosition, Fatal> {
+        // Before its keys can be read.
+        self.published.access.replace(Arc::new(read_auth(&storage.version()?)?));
         let Opened { store, attachments } = Store::install(storage, self.store.views())?;
         self.store = store;
         self.load(attachments)?;
@@ -134,12 +142,13 @@ impl Applier {
     /// Reads what is kept in memory beside the key index, and publishes it.
     fn load(&mut self, attachments: Vec<(Bytes, LeaseId)>) -> Result<(), Fatal> {
         let version = self.store.storage().version()?;
-        let SmallTables { cluster, alarms, leases } = SmallTables::read(&version)?;
+        let SmallTables { cluster, alarms, auth, leases } = SmallTables::read(&version)?;
         let meta = version.meta()?;
         drop(version);
         self.applied = meta.applied;
         self.compacted = if self.store.is_compacting() { -1 } else { self.store.compacted() };
-        (self.cluster, self.alarms) = (cluster, alarms);
+        (self.cluster, self.alarms, self.auth) = (cluster, alarms, Arc::new(auth));
+        self.published.access.replace(Arc::clone(&self.auth));
         self.published.lessor.restore(leases, attachments);
         self.follow_version(meta.storage_version.as_deref())?;
         self.publish_cluster();
@@ -216,11 +225,13 @@ impl Applier {
         is_waited_for: &dyn Fn(u64) -> bool,
         publish: impl FnOnce(WriteBatch<'_>, LogPosition) -> Result<(), StorageError>,
     ) -> Result<Outcome, Fatal> {
-        let alarms_before = self.alarms.clone();
+        let (alarms_before, auth_before) = (self.alarms.clone(), Arc::clone(&self.auth));
         let mut run = Run {
             batch: self.store.begin()?,
             lessor: &self.published.lessor,
             alarms: &mut self.alarms,
+            auth: &mut self.auth,
+            tokens: self.published.access.tokens(),
             cluster: &mut self.cluster,
             local: self.local,
             stopwatch: Stopwatch::start(self.warn_after),
@@ -238,7 +249,11 @@ impl Applier {
             run.apply(entry.position, entry.payload, is_waited_for)?;
             run.outcome.applied = entry.position;
         }
-        let Run { batch, mut outcome, mut stopwatch, .. } = run;
+        let Run { batch, auth, mut outcome, mut stopwatch, .. } = run;
+        // A right that was withdrawn must not show what was written after.
+        if !Arc::ptr_eq(auth, &auth_before) {
+            self.published.access.publish(Arc::clone(auth));
+        }
         publish(batch, outcome.applied)?;
         if defect::on(Defect::AppliedIndexApart) {
             let mut apart = self.store.begin()?;
@@ -315,6 +330,8 @@ struct Run<'a> {
     batch: WriteBatch<'a>,
     lessor: &'a Lessor,
     alarms: &'a mut Alarms,
+    auth: &'a mut Arc<AuthState>,
+    tokens: &'a SimpleTokens,
     cluster: &'a mut ClusterState,
     local: MemberId,
     stopwatch: Stopwatch,
@@ -334,21 +351,22 @@ impl<'a> Run<'a> {
             Payload::ConfChange { change, membership } => {
                 let (request_id, change) = conf_change::decode(&change).map_err(entry_error)?;
                 let is_waited_for = is_waited_for(request_id);
-                let applied = cluster::change_members(&mut self.scope(is_waited_for), position, &change, membership)
-                    .map_err(entry_error)?;
+                let mut scope = self.scope(position.index, is_waited_for);
+                let applied =
+                    cluster::change_members(&mut scope, position, &change, membership).map_err(entry_error)?;
                 self.outcome.cluster_changed = true;
                 self.outcome.removed |= applied.is_ok() && cluster::removes(&change, self.local);
                 self.stopwatch.skip();
                 self.finish(request_id, is_waited_for, applied).map(drop)
             }
             Payload::Normal(data) => {
-                let entry = LogCommand::decode(data.clone()).map_err(|error| entry_error(error.into()))?;
+                let mut entry = LogCommand::decode(data.clone()).map_err(|error| entry_error(error.into()))?;
                 let request_id = entry.request_id();
-                let command = entry.command.ok_or_else(|| entry_error(LogError::UnknownCommand))?;
+                let command = entry.command.take().ok_or_else(|| entry_error(LogError::UnknownCommand))?;
                 let op = command.op();
                 self.outcome.cluster_changed |= command.is_about_the_cluster();
                 let is_waited_for = is_waited_for(request_id);
-                let applied = self.scope(is_waited_for).dispatch(command);
+                let applied = self.scope(position.index, is_waited_for).dispatch(command, entry.who());
                 self.stopwatch.entry(&data, &applied, is_waited_for);
                 let success = self.finish(request_id, is_waited_for, applied)?;
                 count(&mut self.outcome.commands, op, success);
@@ -371,11 +389,14 @@ impl<'a> Run<'a> {
         Ok(success)
     }
 
-    fn scope(&mut self, wants_reply: bool) -> Scope<'_, 'a> {
+    fn scope(&mut self, index: u64, wants_reply: bool) -> Scope<'_, 'a> {
         Scope {
             batch: &mut self.batch,
             lessor: self.lessor,
             alarms: self.alarms,
+            auth: self.auth,
+            tokens: self.tokens,
+            index,
             cluster: self.cluster,
             events: &mut self.outcome.events,
             wants_reply,

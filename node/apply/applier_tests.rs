@@ -184,13 +184,6 @@ fn corruption_refuses_all_that_touches_keys() {
     assert!(node.put(put("a", "")).is_ok());
 }
 
-#[test]
-fn auth_is_refused_and_says_why() {
-    let mut node = Node::new();
-    let enable = pb::InternalRaftRequest { auth_enable: Some(pb::AuthEnableRequest {}), ..Default::default() };
-    assert_eq!(node.apply(enable), Err(ApplyError::AuthNotBuilt));
-}
-
 fn change(node: &mut Node, change: &MemberChange) -> Outcome {
     let membership = internal::Membership { members: vec![internal::Member { id: 9, ..Default::default() }] };
     let index = node.next_position().index;

@@ -4,6 +4,7 @@
 //! is set. [`LogCommand`] reads the same bytes as a choice, so that the dispatcher is an exhaustive `match`.
 
 use super::LogError;
+use crate::auth::Who;
 use crate::types::LogPosition;
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb as pb;
@@ -72,16 +73,13 @@ pub fn check_request(data: &Bytes) -> Result<(), LogError> {
     }
 }
 
-/// True of an entry that changes users, roles or whether they count: apply refuses it until there is access control.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn changes_access_control(data: &Bytes) -> Result<bool, LogError> {
-    let command = LogCommand::decode(data.clone())?.command.ok_or(LogError::UnknownCommand)?;
-    Ok(command.changes_access_control())
-}
-
 impl LogCommand {
+    /// Who proposed it, as the proposer's member made sure.
+    pub fn who(&self) -> Who<'_> {
+        let header = self.header.as_ref();
+        header.map_or_else(Who::default, |header| Who { user: &header.username, revision: header.auth_revision })
+    }
+
     /// Under which the proposer waits.
     pub fn request_id(&self) -> u64 {
         if self.old_id != 0 { self.old_id } else { self.header.as_ref().map_or(0, |header| header.id) }
@@ -156,23 +154,6 @@ impl Command {
     /// True if it changes what is published about the cluster.
     pub fn is_about_the_cluster(&self) -> bool {
         matches!(self, Command::ClusterVersionSet(_) | Command::ClusterMemberAttrSet(_) | Command::DowngradeInfoSet(_))
-    }
-
-    fn changes_access_control(&self) -> bool {
-        matches!(
-            self,
-            Command::AuthEnable(_)
-                | Command::AuthDisable(_)
-                | Command::AuthUserAdd(_)
-                | Command::AuthUserDelete(_)
-                | Command::AuthUserChangePassword(_)
-                | Command::AuthUserGrantRole(_)
-                | Command::AuthUserRevokeRole(_)
-                | Command::AuthRoleAdd(_)
-                | Command::AuthRoleDelete(_)
-                | Command::AuthRoleGrantPermission(_)
-                | Command::AuthRoleRevokePermission(_)
-        )
     }
 
     /// etcd's label of the command in `etcd_server_apply_duration_seconds`.

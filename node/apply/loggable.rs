@@ -76,7 +76,7 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-/// Commands without anything to hide; those of access control have no form here until there is access control.
+/// Commands without anything to hide.
 fn add_command(fields: &mut Fields, entry: &pb::InternalRaftRequest) {
     if let Some(request) = &entry.range {
         fields.message("range", &range_fields(request));
@@ -99,9 +99,68 @@ fn add_command(fields: &mut Fields, entry: &pb::InternalRaftRequest) {
             inner.message("checkpoints", &one.out);
         }
         fields.message("lease_checkpoint", &inner.out);
-    } else {
+    } else if !add_auth_command(fields, entry) {
         add_cluster_command(fields, entry);
     }
+}
+
+/// False if it is none of access control. Those with a password, or its hash, have forms of their own.
+fn add_auth_command(fields: &mut Fields, entry: &pb::InternalRaftRequest) -> bool {
+    let mut inner = Fields::new(Form::Newer);
+    let name = match entry {
+        pb::InternalRaftRequest { auth_enable: Some(_), .. } => "auth_enable",
+        pb::InternalRaftRequest { auth_disable: Some(_), .. } => "auth_disable",
+        pb::InternalRaftRequest { auth_status: Some(_), .. } => "auth_status",
+        pb::InternalRaftRequest { auth_user_list: Some(_), .. } => "auth_user_list",
+        pb::InternalRaftRequest { auth_role_list: Some(_), .. } => "auth_role_list",
+        pb::InternalRaftRequest { auth_user_delete: Some(request), .. } => {
+            inner.text("name", &request.name);
+            "auth_user_delete"
+        }
+        pb::InternalRaftRequest { auth_user_get: Some(request), .. } => {
+            inner.text("name", &request.name);
+            "auth_user_get"
+        }
+        pb::InternalRaftRequest { auth_user_grant_role: Some(request), .. } => {
+            inner.text("user", &request.user).text("role", &request.role);
+            "auth_user_grant_role"
+        }
+        pb::InternalRaftRequest { auth_user_revoke_role: Some(request), .. } => {
+            inner.text("name", &request.name).text("role", &request.role);
+            "auth_user_revoke_role"
+        }
+        pb::InternalRaftRequest { auth_role_add: Some(request), .. } => {
+            inner.text("name", &request.name);
+            "auth_role_add"
+        }
+        pb::InternalRaftRequest { auth_role_delete: Some(request), .. } => {
+            inner.text("role", &request.role);
+            "auth_role_delete"
+        }
+        pb::InternalRaftRequest { auth_role_get: Some(request), .. } => {
+            inner.text("role", &request.role);
+            "auth_role_get"
+        }
+        pb::InternalRaftRequest { auth_role_grant_permission: Some(request), .. } => {
+            inner.text("name", &request.name);
+            if let Some(permission) = &request.perm {
+                let mut shown = Fields::new(Form::Newer);
+                shown
+                    .choice("permType", permission.perm_type, permission.perm_type().as_str_name())
+                    .bytes("key", &permission.key)
+                    .bytes("range_end", &permission.range_end);
+                inner.message("perm", &shown.out);
+            }
+            "auth_role_grant_permission"
+        }
+        pb::InternalRaftRequest { auth_role_revoke_permission: Some(request), .. } => {
+            inner.text("role", &request.role).bytes("key", &request.key).bytes("range_end", &request.range_end);
+            "auth_role_revoke_permission"
+        }
+        _ => return false,
+    };
+    fields.message(name, &inner.out);
+    true
 }
 
 fn add_cluster_command(fields: &mut Fields, entry: &pb::InternalRaftRequest) {

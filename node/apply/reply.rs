@@ -1,5 +1,6 @@
 //! What an applied entry answers to the one who proposed it, and why one is refused.
 
+use crate::auth::AuthError;
 use crate::cluster::{Member, MemberChangeError};
 use crate::lease::LeaseError;
 use crate::storage::StorageError;
@@ -18,10 +19,48 @@ pub enum Reply {
     LeaseRevoke(pb::LeaseRevokeResponse),
     LeaseCheckpoint(pb::LeaseCheckpointResponse),
     Alarm(pb::AlarmResponse),
+    Auth(AuthReply),
     /// Of a change of the membership: all members after it, sorted by id.
     Members(Vec<Member>),
     /// Of what has no answer: member attributes, cluster version, downgrade record.
     Done,
+}
+
+/// The answer of a command on access control.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuthReply {
+    Enable(pb::AuthEnableResponse),
+    Disable(pb::AuthDisableResponse),
+    Status(pb::AuthStatusResponse),
+    Authenticate(Authenticated),
+    UserAdd(pb::AuthUserAddResponse),
+    UserDelete(pb::AuthUserDeleteResponse),
+    UserGet(pb::AuthUserGetResponse),
+    UserChangePassword(pb::AuthUserChangePasswordResponse),
+    UserGrantRole(pb::AuthUserGrantRoleResponse),
+    UserRevokeRole(pb::AuthUserRevokeRoleResponse),
+    UserList(pb::AuthUserListResponse),
+    RoleAdd(pb::AuthRoleAddResponse),
+    RoleDelete(pb::AuthRoleDeleteResponse),
+    RoleGet(pb::AuthRoleGetResponse),
+    RoleList(pb::AuthRoleListResponse),
+    RoleGrantPermission(pb::AuthRoleGrantPermissionResponse),
+    RoleRevokePermission(pb::AuthRoleRevokePermissionResponse),
+}
+
+/// A user may have a token, as of this state of access control.
+#[derive(Clone, PartialEq)]
+pub struct Authenticated {
+    /// The token is empty if it is not a simple one.
+    pub response: pb::AuthenticateResponse,
+    pub auth_revision: u64,
+}
+
+/// Without the token.
+impl std::fmt::Debug for Authenticated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authenticated").field("auth_revision", &self.auth_revision).finish_non_exhaustive()
+    }
 }
 
 /// A replicated refusal: every member came to the same one, and nothing changed. Named as etcd's errors, and worded as
@@ -49,8 +88,8 @@ pub enum ApplyError {
     /// Not a version of three numbers.
     #[error("malformed cluster version")]
     ClusterVersion,
-    #[error("authentication is not built into this version")]
-    AuthNotBuilt,
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
 impl ApplyError {
@@ -98,6 +137,8 @@ pub enum StateError {
     Cluster(#[from] crate::cluster::RowError),
     #[error(transparent)]
     Alarm(#[from] crate::alarm::AlarmRowError),
+    #[error(transparent)]
+    Auth(#[from] crate::auth::AuthRowError),
     #[error(transparent)]
     Lease(#[from] crate::lease::LeaseRowError),
 }

@@ -2,6 +2,7 @@
 
 use super::{ApplyError, Fatal, Reply};
 use crate::alarm::Alarms;
+use crate::auth::{AuthState, SimpleTokens};
 use crate::cluster::ClusterState;
 use crate::lease::Lessor;
 use crate::mvcc::{EventKind, RevisionEvents, WriteBatch};
@@ -15,6 +16,11 @@ pub(super) struct Scope<'a, 's> {
     pub batch: &'a mut WriteBatch<'s>,
     pub lessor: &'a Lessor,
     pub alarms: &'a mut Alarms,
+    /// Replaced, never changed in place: readers hold it.
+    pub auth: &'a mut Arc<AuthState>,
+    pub tokens: &'a SimpleTokens,
+    /// The place of the entry.
+    pub index: u64,
     pub cluster: &'a mut ClusterState,
     pub events: &'a mut Vec<Arc<RevisionEvents>>,
     /// Somebody waits here for the reply. If not, what only fills a reply is not read.

@@ -2,7 +2,7 @@
 //! Reads a clock, for these lines only: what an entry does never depends on it.
 
 use super::loggable;
-use super::reply::Reply;
+use super::reply::{AuthReply, Reply};
 use super::scope::{Applied, Failure};
 use crate::config::value::GoDuration;
 use bytes::Bytes;
@@ -135,7 +135,30 @@ fn reply_size(reply: &Reply) -> String {
         Reply::LeaseRevoke(response) => response.encoded_len(),
         Reply::LeaseCheckpoint(response) => response.encoded_len(),
         Reply::Alarm(response) => response.encoded_len(),
+        Reply::Auth(reply) => auth_reply_len(reply),
         Reply::Members(_) | Reply::Done => return String::new(),
     };
     format!("size:{bytes}")
+}
+
+fn auth_reply_len(reply: &AuthReply) -> usize {
+    match reply {
+        AuthReply::Enable(response) => response.encoded_len(),
+        AuthReply::Disable(response) => response.encoded_len(),
+        AuthReply::Status(response) => response.encoded_len(),
+        AuthReply::Authenticate(authenticated) => authenticated.response.encoded_len(),
+        AuthReply::UserAdd(response) => response.encoded_len(),
+        AuthReply::UserDelete(response) => response.encoded_len(),
+        AuthReply::UserGet(response) => response.encoded_len(),
+        AuthReply::UserChangePassword(response) => response.encoded_len(),
+        AuthReply::UserGrantRole(response) => response.encoded_len(),
+        AuthReply::UserRevokeRole(response) => response.encoded_len(),
+        AuthReply::UserList(response) => response.encoded_len(),
+        AuthReply::RoleAdd(response) => response.encoded_len(),
+        AuthReply::RoleDelete(response) => response.encoded_len(),
+        AuthReply::RoleGet(response) => response.encoded_len(),
+        AuthReply::RoleList(response) => response.encoded_len(),
+        AuthReply::RoleGrantPermission(response) => response.encoded_len(),
+        AuthReply::RoleRevokePermission(response) => response.encoded_len(),
+    }
 }

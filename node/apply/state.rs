@@ -2,6 +2,7 @@
 
 use super::{Fatal, StateError, cluster, conf_change};
 use crate::alarm::{Alarm, Alarms};
+use crate::auth::{AuthReadError, AuthState};
 use crate::cluster::{ClusterState, MemberTable};
 use crate::lease::LeaseRow;
 use crate::mvcc;
@@ -14,6 +15,7 @@ use prost::Message;
 pub(super) struct SmallTables {
     pub cluster: ClusterState,
     pub alarms: Alarms,
+    pub auth: AuthState,
     pub leases: Vec<LeaseRow>,
 }
 
@@ -26,9 +28,18 @@ impl SmallTables {
         Ok(Self {
             cluster: cluster::load(rows)?,
             alarms: alarms.map_err(StateError::from)?,
+            auth: read_auth(version)?,
             leases: leases.map_err(StateError::from)?,
         })
     }
+}
+
+/// Users and roles as the state has them.
+pub(super) fn read_auth(version: &Version) -> Result<AuthState, Fatal> {
+    AuthState::read(version).map_err(|error| match error {
+        AuthReadError::Storage(error) => error.into(),
+        AuthReadError::Row(error) => StateError::from(error).into(),
+    })
 }
 
 /// The members as the state has them.

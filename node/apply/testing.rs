@@ -31,6 +31,7 @@ pub(super) fn applier(storage: Storage) -> Applier {
     let parts = Parts {
         storage,
         lessor: Arc::new(Lessor::new(2, lease_metrics)),
+        access: crate::auth::Access::unserved(&registry).expect("fresh registry"),
         local: LOCAL,
         mvcc_metrics: crate::mvcc::Metrics::register(&registry).expect("fresh registry"),
         cluster_metrics: crate::cluster::Metrics::register(&registry).expect("fresh registry"),
@@ -126,8 +127,10 @@ pub(super) fn compaction(revision: i64) -> pb::InternalRaftRequest {
     pb::InternalRaftRequest { compaction: Some(compaction), ..Default::default() }
 }
 
+/// The header that the gate has filled stays.
 pub(super) fn normal(request_id: u64, request: pb::InternalRaftRequest) -> Payload {
-    let header = Some(pb::RequestHeader { id: request_id, ..Default::default() });
+    let given = request.header.clone().unwrap_or_default();
+    let header = Some(pb::RequestHeader { id: request_id, ..given });
     Payload::Normal(pb::InternalRaftRequest { header, ..request }.encode_to_vec().into())
 }
 

@@ -137,7 +137,7 @@ fn load_bucket(
     }
 }
 
-/// What reading the state does not look at: access control reads its tables by itself.
+/// Of access control; told by the row, where reading the state would tell that there is one.
 fn check_row(table: Table, key: &[u8], value: &Bytes) -> Result<(), LoadError> {
     let is_right = match table {
         Table::Auth => key != b"authRevision" || value.len() == size_of::<u64>(),

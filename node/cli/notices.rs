@@ -39,6 +39,13 @@ pub fn log(notice: &Notice) {
             "recommended-request-bytes" = advised,
             "exceeded recommended request limit"
         ),
+        Notice::BcryptCost { given, default } => warn!(
+            "min-cost" = 4,
+            "max-cost" = 31,
+            "default-cost" = default,
+            "given-cost" = given,
+            "use default bcrypt cost instead of the invalid given cost"
+        ),
         Notice::SinglePort => {
             warn!("Running http and grpc server on single port. This is not recommended for production.");
         }

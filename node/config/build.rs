@@ -85,6 +85,7 @@ pub fn build(
                 _ => values.duration("warning-unary-request-duration").or_zero(),
             },
         },
+        auth: super::auth::read(values, notices),
         backup: super::backup::read(values).expect("checked before"),
         gates: values.gates().clone(),
     })

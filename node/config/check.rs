@@ -1,6 +1,7 @@
 //! etcd's checks of settings that must fit together (`embed.Config.Validate`), in its order and with its texts,
 //! then ours: what is not built yet is refused by name.
 
+use super::auth::{self, AuthTokenError};
 use super::backup::{self, BackupError};
 use super::notice::Notice;
 use super::security;
@@ -89,6 +90,8 @@ pub enum SettingsError {
     NoCertificate(Url),
     #[error(transparent)]
     Backup(#[from] BackupError),
+    #[error(transparent)]
+    Auth(#[from] AuthTokenError),
     #[error("--{flag} is not built yet in Keelstone: it belongs to {feature}. Leave it at its default{}", default_text(.default))]
     NotBuilt { flag: String, feature: &'static str, default: &'static str },
 }
@@ -116,6 +119,7 @@ pub fn check(values: &Values, source: Source, notices: &mut Vec<Notice>) -> Resu
     }
     auto_compaction(values)?;
     backup::read(values)?;
+    auth::check(values)?;
     let gates = values.gates();
     if gates.enabled(Gate::LeaseCheckpointPersist) && !gates.enabled(Gate::LeaseCheckpoint) {
         return Err(SettingsError::CheckpointPersistAlone);

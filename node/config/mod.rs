@@ -6,6 +6,7 @@
 //! returned as [`Notice`]s, since where to log is itself a setting.
 
 pub mod args;
+mod auth;
 pub mod backup;
 pub mod bootstrap;
 mod build;
@@ -24,6 +25,7 @@ pub mod url;
 pub mod value;
 pub mod values;
 
+pub use auth::{Auth, AuthTokenError, JwtChoice, TokenChoice};
 pub use bootstrap::{Bootstrap, BootstrapError, ClusterState, same_urls};
 pub use gates::{FeatureGates, Gate};
 pub use notice::Notice;

@@ -53,6 +53,11 @@ pub enum Notice {
         bytes: u64,
         advised: u64,
     },
+    /// A `--bcrypt-cost` that bcrypt does not take.
+    BcryptCost {
+        given: u64,
+        default: u32,
+    },
     SinglePort,
     DefaultName {
         name: String,

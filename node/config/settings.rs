@@ -2,6 +2,7 @@
 //! `embed.Config.Validate`); the one thing checked later is the initial cluster, which only a member without a
 //! log reads: see [`Bootstrap::members`].
 
+use super::auth::Auth;
 use super::backup::Backup;
 use super::bootstrap::Bootstrap;
 use super::gates::FeatureGates;
@@ -29,6 +30,7 @@ pub struct Settings {
     pub downgrade_check: Duration,
     pub log: Log,
     pub observe: Observe,
+    pub auth: Auth,
     /// None: there is no place for backups.
     pub backup: Option<Backup>,
     pub gates: FeatureGates,

@@ -88,6 +88,7 @@ fn another_value(flag: &Flag) -> String {
         ("tls-max-version", _) => "TLS1.2".to_owned(),
         ("cipher-suites", _) => "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".to_owned(),
         ("feature-gates", _) => "LeaseCheckpoint=true".to_owned(),
+        ("auth-token", _) => "jwt,sign-method=RS256".to_owned(),
         ("backup-dir", _) => "file:///x".to_owned(),
         ("backup-schedule", _) => "@daily".to_owned(),
         ("backup-retention", _) => "count=7".to_owned(),

@@ -61,6 +61,7 @@ fn state_machine(disk: Arc<dyn Disk>, conf_state: SharedConfState) -> StateMachi
     let parts = apply::Parts {
         storage: Storage::create(file, CACHE_BYTES, storage_metrics.clone()).expect("an empty file"),
         lessor: Arc::new(Lessor::new(2, lease::Metrics::register(&registry).expect("fresh registry"))),
+        access: crate::auth::Access::unserved(&registry).expect("fresh registry"),
         local: MemberId(1),
         mvcc_metrics: mvcc::Metrics::register(&registry).expect("fresh registry"),
         cluster_metrics: cluster::Metrics::register(&registry).expect("fresh registry"),

@@ -47,7 +47,7 @@ pub struct Tools<'a> {
 /// Locks the data directory, takes over what etcd left there, makes a log and a state if there are none, and opens both.
 ///
 /// # Errors
-/// Another process has the directory; what etcd left cannot be taken over; access control is on in the state; log or state is damaged or missing, or they do not belong
+/// Another process has the directory; what etcd left cannot be taken over; log or state is damaged or missing, or they do not belong
 /// together.
 pub fn open(
     settings: &Settings,
@@ -109,8 +109,6 @@ pub fn open_with<W>(
         open_log(&wal_dir, log).with_context(|| format!("open log in {}", wal_dir.display()))?;
     remove_leftovers(disk, &state_path)?;
     let storage = open_state(tools, &state_path, has_state, &wal)?;
-    let access_control = import::access_control(&storage).with_context(|| format!("read {}", state_path.display()))?;
-    import::refuse_access_control(&state_path, access_control.as_deref())?;
     let storage = match settings.storage.defragment_above_bytes {
         Some(threshold) if has_state => defragment_at_start(tools, &state_path, storage, threshold),
         _ => storage,

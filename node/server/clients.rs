@@ -3,8 +3,8 @@
 use super::listen::Listener;
 use super::registers::Registers;
 use super::shutdown::DRAIN;
-use super::{Node, StateFailed, space};
-use crate::api::watch::{Parts as WatchParts, WatchService};
+use super::{Node, StateFailed, access, space};
+use crate::api::watch::{Parts as WatchParts, Permits, WatchService};
 use crate::api::{
     self, AccessRules, BackupDoor, ConnectionSettings, Doors, Edge, Gateway, HealthService, PageSet, Pages, Services,
     serve_client,
@@ -63,6 +63,11 @@ impl Clients {
                 warn_apply_after: settings.observe.warn_apply_duration,
                 warn_unary_after: settings.observe.warn_unary_request_duration,
             },
+            gate: api::GateSettings {
+                tokens: access::token_kind(&settings.auth)?,
+                bcrypt_cost: settings.auth.bcrypt_cost,
+                knows_certificates: settings.security.client.client_cert_auth,
+            },
             backups,
             threads: node.threads.clone(),
             storage_stats: Box::new(move || {
@@ -75,8 +80,7 @@ impl Clients {
         let watch = WatchService::new(WatchParts {
             hub: Arc::clone(&node.hub),
             answerer: Box::new(move || header_node.answerer()),
-            // Access control is not built yet: everybody may read.
-            permit: Box::new(|_, _| Ok(())),
+            permits: Permits::of(&shared),
             progress: ProgressPeriod::new(settings.watch.progress_notify_interval, Arc::new(rand::random::<f64>)),
             max_message_bytes: settings.limits.max_message_bytes(),
         });

@@ -1,13 +1,16 @@
 //! Lets leases expire: on the leader, a revoke is proposed for each lease that is due (etcd `server/lease/lessor.go`,
 //! runLoop and `server/etcdserver/server.go`, revokeExpiredLeases).
 
+use crate::auth::{Access, ROOT_USER};
 use crate::clock::Clock;
 use crate::defect::{self, Defect};
 use crate::lease::Lessor;
 use crate::raft::Consensus;
 use crate::types::LeaseId;
 use futures_util::stream::{self, StreamExt};
-use keelstone_proto::etcdserverpb::{InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest};
+use keelstone_proto::etcdserverpb::{
+    InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, LeaseRevokeRequest, RequestHeader,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +52,7 @@ pub async fn checkpoint(consensus: Consensus, lessor: Arc<Lessor>, clock: Arc<dy
 }
 
 /// Runs until it is dropped.
-pub async fn run(consensus: Consensus, lessor: Arc<Lessor>, clock: Arc<dyn Clock>) {
+pub async fn run(consensus: Consensus, lessor: Arc<Lessor>, access: Arc<Access>, clock: Arc<dyn Clock>) {
     let mut scan = tokio::time::interval(SCAN_INTERVAL);
     scan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -61,7 +64,7 @@ pub async fn run(consensus: Consensus, lessor: Arc<Lessor>, clock: Arc<dyn Clock
         if due.is_empty() || !still_leads(&consensus).await {
             continue;
         }
-        stream::iter(due).for_each_concurrent(REVOKES_AT_ONCE, |id| revoke(&consensus, &lessor, id)).await;
+        stream::iter(due).for_each_concurrent(REVOKES_AT_ONCE, |id| revoke(&consensus, &lessor, &access, id)).await;
     }
 }
 
@@ -74,8 +77,15 @@ async fn still_leads(consensus: &Consensus) -> bool {
     consensus.read_index().await.is_ok() && consensus.leads()
 }
 
-async fn revoke(consensus: &Consensus, lessor: &Lessor, id: LeaseId) {
-    let request = InternalRaftRequest { lease_revoke: Some(LeaseRevokeRequest { id: id.0 }), ..Default::default() };
+/// In the name of root, since it deletes the keys of others; of one who cannot go while that counts.
+async fn revoke(consensus: &Consensus, lessor: &Lessor, access: &Access, id: LeaseId) {
+    let header = access.is_enabled().then(|| RequestHeader {
+        username: ROOT_USER.to_owned(),
+        auth_revision: access.state().revision(),
+        ..RequestHeader::default()
+    });
+    let request =
+        InternalRaftRequest { header, lease_revoke: Some(LeaseRevokeRequest { id: id.0 }), ..Default::default() };
     // One that fails stays due and is tried at the next scan.
     match consensus.propose(request).await {
         Ok(_) => lessor.count_expired(1),

@@ -1,5 +1,6 @@
 //! The root: reads what is on the disk, wires every part, and takes them down in order.
 
+mod access;
 pub mod backups;
 pub mod bootstrap;
 mod clients;
@@ -24,6 +25,7 @@ mod workshop;
 mod world;
 
 use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
+use crate::auth::{Access, SimpleTokens};
 use crate::clock::Clock;
 use crate::config::{Gate, Settings};
 use crate::disk::Disk;
@@ -146,10 +148,13 @@ impl Node {
             silence: settings.raft.peer_silence(),
         };
         let lessor = Arc::new(Lessor::new(min_ttl_secs(timing.election), registers.lease.clone()));
+        let tokens = SimpleTokens::new(settings.auth.token_ttl, Arc::clone(&clock));
+        let access = Arc::new(Access::new(tokens, registers.auth.clone()));
         let read = || format!("read {}", state_path.display());
         let mut applier = Applier::open(apply::Parts {
             storage,
             lessor: Arc::clone(&lessor),
+            access,
             local: identity.member,
             mvcc_metrics: registers.mvcc.clone(),
             cluster_metrics: registers.cluster.clone(),
@@ -267,7 +272,8 @@ impl Node {
             let (lessor, clock) = (Arc::clone(&published.lessor), Arc::clone(&self.clock));
             background.spawn(expiry::checkpoint(consensus.clone(), lessor, clock));
         }
-        background.spawn(expiry::run(consensus.clone(), Arc::clone(&published.lessor), Arc::clone(&self.clock)));
+        let (lessor, access) = (Arc::clone(&published.lessor), Arc::clone(&published.access));
+        background.spawn(expiry::run(consensus.clone(), lessor, access, Arc::clone(&self.clock)));
         background.spawn(stall::run(consensus.clone(), self.wal.clone()));
         let (quota_bytes, sizes) = (space::quota_bytes(settings), registers.storage.clone());
         space::log_quota(quota_bytes);

@@ -1,7 +1,7 @@
 //! The metrics of all parts, in one registry that nothing global knows.
 
 use crate::metrics::corruption::CorruptionMetrics;
-use crate::{alarm, api, apply, backup, cluster, lease, metrics, mvcc, storage, wal, watch};
+use crate::{alarm, api, apply, auth, backup, cluster, lease, metrics, mvcc, storage, wal, watch};
 use prometheus::Registry;
 
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub struct Registers {
     pub apply: apply::Metrics,
     pub lease: lease::Metrics,
     pub alarm: alarm::Metrics,
+    pub auth: auth::Metrics,
     pub cluster: cluster::Metrics,
     pub watch: watch::Metrics,
     pub backup: backup::Metrics,
@@ -32,6 +33,7 @@ impl Registers {
             mvcc: mvcc::Metrics::register(&registry)?,
             lease: lease::Metrics::register(&registry)?,
             alarm: alarm::Metrics::register(&registry)?,
+            auth: auth::Metrics::register(&registry)?,
             cluster: cluster::Metrics::register(&registry)?,
             watch: watch::Metrics::register(&registry)?,
             backup: backup::Metrics::register(&registry)?,

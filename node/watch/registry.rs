@@ -10,6 +10,7 @@ use super::round::Rounds;
 use super::watcher::{CreateError, Phase, Slot, Start, StreamSlot, WatchId, WatchSpec, Watcher};
 use crate::defect::{self, Defect};
 use crate::mvcc::RevisionEvents;
+use crate::types::KeyInterval;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -144,6 +145,13 @@ impl Registry {
             self.move_to(slot, Phase::Lagging);
         }
         Ok(id)
+    }
+
+    /// The watchers of a stream that are not over, and what they watch.
+    pub fn watched(&self, at: StreamSlot) -> Vec<(WatchId, KeyInterval)> {
+        let watchers = self.streams[at.0].watchers.values().map(|slot| &self.watchers[slot.0]);
+        let alive = watchers.filter(|watcher| watcher.phase != Phase::Compacted);
+        alive.map(|watcher| (watcher.id, watcher.interval.clone())).collect()
     }
 
     /// False if the stream has no such watcher.

@@ -4,6 +4,7 @@ use super::hub::Hub;
 use super::queue::{Delivery, StreamQueue};
 use super::watcher::{CreateError, StreamSlot, WatchId, WatchSpec};
 use crate::mvcc::{ReadError, View};
+use crate::types::KeyInterval;
 use keelstone_proto::mvccpb::KeyValue;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -40,6 +41,11 @@ impl WatchStream {
     pub fn cancel(&self, id: WatchId) -> bool {
         let latest = self.hub.views.load().revision();
         self.hub.with(|registry| registry.cancel(self.slot, id, latest))
+    }
+
+    /// The watchers that are not over, and what they watch.
+    pub fn watched(&self) -> Vec<(WatchId, KeyInterval)> {
+        self.hub.with(|registry| registry.watched(self.slot))
     }
 
     /// Delivers the revision that all watchers of the stream have reached, if none is behind or begins later.

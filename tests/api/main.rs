@@ -1,6 +1,7 @@
 //! What a client of one member is told, case by case: replies, codes and texts exactly as etcd's. Every case
 //! passes on real etcd 3.7 (`KEELSTONE_SERVER=/path/to/etcd`); those that need 3.7 or 3.6 pass by on older ones.
 
+mod auth;
 mod cluster;
 mod compact;
 mod delete;

@@ -82,12 +82,13 @@ fn rows_of_members_that_raft_does_not_know_are_left_out() {
 }
 
 #[test]
-fn changes_of_users_are_passed_over_only_where_the_database_has_them() {
-    let (imported, _) =
-        built(&left_with(&with(30, EntryKind::Normal, role_add()), STATE, &[])).expect("to be taken over");
-    assert_eq!(imported.begin, at(2, 30));
-    let behind = left_with(&with(50, EntryKind::Normal, role_add()), STATE, &[]);
-    assert!(error_of(&behind).contains("entry 50 changes users or roles and is not in the database yet"));
+fn changes_of_users_are_entries_like_others_and_unknown_ones_are_not_taken_over() {
+    for index in [30, 50] {
+        let (imported, log) =
+            built(&left_with(&with(index, EntryKind::Normal, role_add()), STATE, &[])).expect("to be taken over");
+        assert_eq!(imported.begin, at(1, 1));
+        assert_eq!(log.entries_from(index, 1).expect("an entry").remove(0).data, role_add());
+    }
     let unknown = left_with(&with(LAST, EntryKind::Normal, vec![0xf8, 0xff, 0x03, 1]), STATE, &[]);
     assert_eq!(error_of(&unknown), format!("entry {LAST} of etcd's log: command is unknown"));
 }

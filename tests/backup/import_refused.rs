@@ -1,7 +1,6 @@
 //! What is not taken over: it is said why, and nothing that etcd left is touched.
 
 use crate::import::{content_of, copy, fill, spec};
-use crate::programs::{run_aside, text_of};
 use crate::suite;
 use keelstone_harness::{Cluster, tools};
 use std::path::{Path, PathBuf};
@@ -87,41 +86,6 @@ async fn damage_is_said_and_nothing_is_touched() {
         }
     };
     refused(&dir, in_the_way, "is there already: move it away to import again").await;
-}
-
-#[tokio::test]
-async fn a_state_with_access_control_is_refused() {
-    let name = "a_state_with_access_control_is_refused";
-    let (Some(etcd), Some(etcdctl)) = (tools::etcd(name), tools::etcdctl(7, name)) else { return };
-    let mut cluster = Cluster::start(&suite().with_server(&etcd), &spec(1)).await;
-    let endpoints = format!("--endpoints={}", cluster[0].endpoint());
-    for words in [&["user", "add", "root:x"][..], &["role", "add", "root"], &["user", "grant-role", "root", "root"]] {
-        run_aside(&etcdctl, &[&[endpoints.as_str()], words].concat()).await;
-    }
-    // Users alone are no obstacle once the database has them; they are while only the log does.
-    let member = cluster[0].data_dir().join("member");
-    cluster[0].terminate().await;
-    let with_users = suite().make_folder("users").join("users.etcd");
-    std::fs::create_dir_all(&with_users).expect("create");
-    copy(&member, &with_users.join("member"));
-    let mut ours = Cluster::prepare(suite(), &spec(1)).await;
-    copy(&with_users, &ours[0].data_dir());
-    ours.start_all().await;
-    ours[0].client().put("k", "v").await.expect("put");
-    drop(ours);
-
-    cluster.restart(0).await;
-    run_aside(&etcdctl, &[endpoints.as_str(), "auth", "enable"]).await;
-    cluster[0].terminate().await;
-    let enabled = suite().make_folder("enabled").join("enabled.etcd");
-    copy(&cluster[0].data_dir(), &enabled);
-    refused(&enabled, |_| (), "has access control enabled, which is not built yet in Keelstone").await;
-    // The log of after, the database of before.
-    let older_database = |dir: &Path| {
-        std::fs::copy(with_users.join("member/snap/db"), dir.join("member/snap/db")).expect("copy");
-    };
-    refused(&enabled, older_database, "changes users or roles and is not in the database yet").await;
-    assert!(text_of(&enabled).ends_with("enabled.etcd"));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Etcd on rows that our own members cannot make yet: users and roles.
+//! Etcd on rows that it made itself and that went through a file of ours: users and roles.
 
 use crate::programs::{run_aside, status};
 use crate::stored::{content, open, saved, storage_of};

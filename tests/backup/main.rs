@@ -1,6 +1,7 @@
 //! What operators keep: files that etcd's own tools write are read here, and files of ours are taken by etcd's own tools and
 //! by etcd itself.
 
+mod auth;
 mod files;
 mod hash_kv;
 mod import;

@@ -6,6 +6,7 @@ use crate::history::{Change, Files, History, Log, payload};
 use crate::state;
 use anyhow::Context;
 use keelstone::apply::{self, Applier, Committed, Outcome, Parts, Published, Waiters, Worker};
+use keelstone::auth::Access;
 use keelstone::clock::{Clock, Ticks};
 use keelstone::config::{self, Loaded, Settings, Surroundings};
 use keelstone::disk::{DiskLock, MemoryDisk};
@@ -235,6 +236,7 @@ impl Member {
         let applier = Applier::open(Parts {
             storage: ground.storage,
             lessor,
+            access: Access::unserved(&Registry::new()).unwrap(),
             local: MemberId(ground.identity.member.0),
             mvcc_metrics: METRICS.mvcc.clone(),
             cluster_metrics: METRICS.cluster.clone(),

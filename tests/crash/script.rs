@@ -447,6 +447,7 @@ fn state_of_another(history: &History, index: u64, chunk_bytes: usize) -> Vec<Ch
     let parts = Parts {
         storage,
         lessor: Arc::new(Lessor::new(2, keelstone::lease::Metrics::register(&registry).unwrap())),
+        access: keelstone::auth::Access::unserved(&registry).unwrap(),
         local: MemberId(2),
         mvcc_metrics: keelstone::mvcc::Metrics::register(&registry).unwrap(),
         cluster_metrics: keelstone::cluster::Metrics::register(&registry).unwrap(),

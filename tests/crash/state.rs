@@ -103,7 +103,7 @@ pub fn revision(reply: &Reply) -> Option<i64> {
         Reply::LeaseRevoke(response) => &response.header,
         Reply::LeaseCheckpoint(response) => &response.header,
         Reply::Alarm(response) => &response.header,
-        Reply::Range(_) | Reply::Members(_) | Reply::Done => return None,
+        Reply::Range(_) | Reply::Auth(_) | Reply::Members(_) | Reply::Done => return None,
     };
     header.as_ref().map(|header| header.revision)
 }

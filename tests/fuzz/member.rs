@@ -86,6 +86,7 @@ impl Member {
         let mut applier = Applier::open(apply::Parts {
             storage,
             lessor: lessor.clone(),
+            access: keelstone::auth::Access::unserved(&registry)?,
             local: IDENTITY.member,
             mvcc_metrics: keelstone::mvcc::Metrics::register(&registry)?,
             cluster_metrics: keelstone::cluster::Metrics::register(&registry)?,

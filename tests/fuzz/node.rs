@@ -36,6 +36,7 @@ pub fn applier(storage: Storage) -> Result<Applier, Fatal> {
     Applier::open(Parts {
         storage,
         lessor: Arc::new(Lessor::new(2, lease_metrics)),
+        access: keelstone::auth::Access::unserved(&registry).expect("fresh registry"),
         local: LOCAL,
         mvcc_metrics: keelstone::mvcc::Metrics::register(&registry).expect("fresh registry"),
         cluster_metrics: keelstone::cluster::Metrics::register(&registry).expect("fresh registry"),

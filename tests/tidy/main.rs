@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("alarm", "storage"),
     ("cluster", "storage"),
     // What was loaded is read as a member reads it.
-    ("backup", "apply mvcc lease alarm cluster storage wal disk"),
+    ("backup", "apply mvcc lease auth alarm cluster storage wal disk"),
     ("storage", "disk"),
     ("wal", "disk"),
     ("disk", ""),
@@ -68,7 +68,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
 ];
 
 /// Parts that know no messages but this one.
-const BELOW_APPLY: &[&str] = &["mvcc", "lease", "alarm", "cluster", "storage", "disk"];
+const BELOW_APPLY: &[&str] = &["mvcc", "lease", "auth", "alarm", "cluster", "storage", "disk"];
 const ONLY_MESSAGE: &str = "::mvccpb::KeyValue";
 
 /// What stands for unfinished or hidden work.

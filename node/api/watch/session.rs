@@ -2,22 +2,24 @@
 //! when the connection asks for the next response, so that a client which does not read is not served either; when
 //! the connection drops it, its watchers end.
 
-use super::Parts;
 use super::codec::Frame;
+use super::{Parts, Permitting};
+use crate::api::asker::Asker;
 use crate::api::status::ApiError;
+use crate::auth::Identity;
 use crate::types::KeyInterval;
 use crate::watch::{Delivery, Filters, Start, WatchId, WatchSpec, WatchStream};
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb::watch_create_request::FilterType;
 use keelstone_proto::etcdserverpb::watch_request::RequestUnion;
 use keelstone_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_stream::Stream;
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status, Streaming};
 
 /// Answers that may wait before further requests are left with the client (etcd's ctrlStreamBufLen).
@@ -33,7 +35,17 @@ pub struct Session {
     parts: Arc<Parts>,
     stream: WatchStream,
     /// Who the client is.
-    metadata: MetadataMap,
+    asker: Arc<Asker>,
+    /// Who the watchers were created for, where that was asked.
+    owners: HashMap<WatchId, Identity>,
+    /// A creation about which access control is asked, and the watcher that it is for. Later requests wait, since
+    /// answers have an order.
+    creating: Option<(WatchSpec, Permitting)>,
+    /// Whose right is gone, and why, until that is delivered. What was queued before is not.
+    withdrawn: HashMap<WatchId, ApiError>,
+    /// Tells whether access control has changed; the other wakes for it.
+    changes: watch::Receiver<()>,
+    woken: tokio_stream::wrappers::WatchStream<()>,
     /// None once the client has closed its side; its watchers go on, as in etcd.
     requests: Option<Streaming<WatchRequest>>,
     progress: Interval,
@@ -45,14 +57,20 @@ pub struct Session {
 
 impl Session {
     pub(super) fn new(parts: Arc<Parts>, request: Request<Streaming<WatchRequest>>) -> Self {
-        let (metadata, _, requests) = request.into_parts();
+        let (asker, requests) = Asker::of(request);
+        let changes = parts.permits.changes.clone();
         let period = parts.progress.of_stream();
         let mut progress = interval_at(Instant::now() + period, period);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             stream: parts.hub.open(),
             parts,
-            metadata,
+            asker: Arc::new(asker),
+            owners: HashMap::new(),
+            creating: None,
+            withdrawn: HashMap::new(),
+            woken: tokio_stream::wrappers::WatchStream::from_changes(changes.clone()),
+            changes,
             requests: Some(requests),
             progress,
             fragments: VecDeque::new(),
@@ -64,6 +82,9 @@ impl Session {
     /// Takes requests until there are none, or the client should first read some answers.
     fn take_requests(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
         for _ in 0..MAX_REQUESTS_AT_ONCE {
+            if !self.finish_creating(cx) {
+                return Ok(());
+            }
             let Some(requests) = &mut self.requests else { return Ok(()) };
             if self.stream.answers_waiting() >= MAX_ANSWERS_WAITING {
                 return Ok(());
@@ -98,14 +119,65 @@ impl Session {
             return self.stream.refuse(ApiError::Compacted.text());
         }
         let spec = spec(request);
-        match (self.parts.permit)(&self.metadata, &spec.interval) {
+        if !(self.parts.permits.is_closed)() {
             // A refusal is delivered as well.
-            Ok(()) => drop(self.stream.create(spec)),
-            Err(status) => self.stream.refuse(go_text(&status)),
+            self.stream.create(spec).ok();
+            return;
+        }
+        let permitting = (self.parts.permits.permit)(Arc::clone(&self.asker), spec.interval.clone());
+        self.creating = Some((spec, permitting));
+    }
+
+    /// False while it is not known yet whether a watcher may be created.
+    fn finish_creating(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((spec, mut permitting)) = self.creating.take() else { return true };
+        match permitting.as_mut().poll(cx) {
+            Poll::Pending => {
+                self.creating = Some((spec, permitting));
+                return false;
+            }
+            Poll::Ready(Err(error)) => self.stream.refuse(refusal(&error)),
+            Poll::Ready(Ok(owner)) => {
+                if let Ok(id) = self.stream.create(spec) {
+                    self.owners.insert(id, owner);
+                }
+            }
+        }
+        true
+    }
+
+    /// Ends the watchers that their owners may not have any more. Called before anything is delivered that was applied
+    /// after the change.
+    fn look_at_rights(&mut self) {
+        if !self.changes.has_changed().unwrap_or(false) {
+            return;
+        }
+        self.changes.mark_unchanged();
+        for (id, interval) in self.stream.watched() {
+            let owner = self.owners.get(&id).unwrap_or(&Identity::NOBODY);
+            if let Err(error) = (self.parts.permits.may_still)(owner, &interval)
+                && self.stream.cancel(id)
+            {
+                self.owners.remove(&id);
+                self.withdrawn.insert(id, error);
+            }
         }
     }
 
-    fn frame(&self, delivery: Delivery) -> Frame {
+    /// False for what is not told any more.
+    fn is_told(&self, delivery: &Delivery) -> bool {
+        match delivery {
+            Delivery::Events(events) => !self.withdrawn.contains_key(&events.id),
+            Delivery::Progress { id: Some(id), .. } => !self.withdrawn.contains_key(id),
+            Delivery::Progress { id: None, .. }
+            | Delivery::Created { .. }
+            | Delivery::Refused { .. }
+            | Delivery::Canceled { .. }
+            | Delivery::Compacted { .. } => true,
+        }
+    }
+
+    fn frame(&mut self, delivery: Delivery) -> Frame {
         let head = |revision, watch_id| WatchResponse {
             header: Some((self.parts.answerer)().header_at(revision)),
             watch_id,
@@ -116,7 +188,11 @@ impl Session {
             Delivery::Refused { revision, reason } => {
                 WatchResponse { created: true, canceled: true, cancel_reason: reason, ..head(revision, NO_WATCHER) }
             }
-            Delivery::Canceled { id, revision } => WatchResponse { canceled: true, ..head(revision, id.0) },
+            Delivery::Canceled { id, revision } => {
+                self.owners.remove(&id);
+                let cancel_reason = self.withdrawn.remove(&id).as_ref().map(refusal).unwrap_or_default();
+                WatchResponse { canceled: true, cancel_reason, ..head(revision, id.0) }
+            }
             // Without reason and revision: so does etcd.
             Delivery::Compacted { id, compacted } => {
                 WatchResponse { canceled: true, compact_revision: compacted, ..head(0, id.0) }
@@ -137,12 +213,16 @@ impl Session {
         loop {
             let looked = self.responses_since_look == 0;
             if looked {
+                while let Poll::Ready(Some(())) = Pin::new(&mut self.woken).poll_next(cx) {}
                 self.take_requests(cx)?;
                 while self.progress.poll_tick(cx).is_ready() {
                     self.stream.progress_tick();
                 }
             }
-            match self.stream.poll_next(cx) {
+            let next = self.stream.poll_next(cx);
+            self.look_at_rights();
+            match next {
+                Poll::Ready(Some(delivery)) if !self.is_told(&delivery) => {}
                 Poll::Pending if looked => return Poll::Pending,
                 Poll::Pending => self.responses_since_look = 0,
                 Poll::Ready(None) => return Poll::Ready(Some(Err(ApiError::Stopped.into()))),
@@ -190,11 +270,15 @@ fn spec(request: WatchCreateRequest) -> WatchSpec {
     }
 }
 
-/// A status as Go prints it: clients compare the reason of a refusal with that text.
-fn go_text(status: &Status) -> String {
-    let code = match status.code() {
+/// Why there is no such watcher, or no more: a status as Go prints it, since clients compare the text. etcd knows four.
+fn refusal(error: &ApiError) -> String {
+    let told = match error {
+        ApiError::InvalidAuthToken | ApiError::AuthOldRevision | ApiError::UserEmpty => error.clone(),
+        _ => ApiError::PermissionDenied,
+    };
+    let code = match told.code() {
         Code::Cancelled => "Canceled".to_owned(),
         code => format!("{code:?}"),
     };
-    format!("rpc error: code = {code} desc = {}", status.message())
+    format!("rpc error: code = {code} desc = {}", told.text())
 }

@@ -15,6 +15,7 @@ use keelstone_proto::etcdserverpb::watch_client::WatchClient;
 use keelstone_proto::etcdserverpb::watch_create_request::FilterType;
 use keelstone_proto::etcdserverpb::watch_request::RequestUnion;
 use keelstone_proto::etcdserverpb::{WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -23,6 +24,9 @@ use tokio_stream::wrappers::ReceiverStream;
 struct Writer {
     store: Store,
     hub: Arc<Hub>,
+    /// Nobody may watch any more.
+    withdrawn: Arc<AtomicBool>,
+    rights: watch::Sender<()>,
 }
 
 impl Writer {
@@ -32,7 +36,7 @@ impl Writer {
             Storage::create(MemoryFile::new(), 1 << 20, storage::Metrics::register(&registry).unwrap()).unwrap();
         let store = Store::open(storage, mvcc::Metrics::register(&registry).unwrap()).unwrap().store;
         let hub = Hub::new(store.views(), settings, Metrics::register(&registry).unwrap());
-        Self { store, hub }
+        Self { store, hub, withdrawn: Arc::default(), rights: watch::channel(()).0 }
     }
 
     /// Puts (with a value) and deletes in one revision.
@@ -138,15 +142,31 @@ fn check<F: Future<Output = ()>>(settings: Settings, test: impl FnOnce(Writer, C
         let hub = Arc::clone(&store.hub);
         let catch_up = Arc::clone(&hub);
         let catching_up = tokio::task::spawn_local(async move { catch_up.catch_up().await });
-        let permit: Permit = Box::new(|metadata, interval| match metadata.get("user") {
-            _ if interval.start().as_ref() != b"secret" => Ok(()),
-            Some(_) => Err(Status::permission_denied("etcdserver: permission denied")),
-            None => Err(Status::unauthenticated("etcdserver: invalid auth token")),
-        });
+        let withdrawn = Arc::clone(&store.withdrawn);
+        let permits = Permits {
+            is_closed: Box::new(|| true),
+            permit: Box::new(|asker, interval| {
+                let permitted = match asker.token() {
+                    _ if interval.start().as_ref() != b"secret" => Ok(Identity::user("u", 1)),
+                    Some(_) => Err(ApiError::PermissionDenied),
+                    None => Err(ApiError::InvalidAuthToken),
+                };
+                Box::pin(async move {
+                    tokio::task::yield_now().await;
+                    permitted
+                })
+            }),
+            may_still: Box::new(move |owner, interval| {
+                assert_eq!(owner.who().user, "u");
+                let is_gone = withdrawn.load(Ordering::Relaxed) && interval.contains(b"a");
+                if is_gone { Err(ApiError::PermissionDenied) } else { Ok(()) }
+            }),
+            changes: store.rights.subscribe(),
+        };
         let service = WatchService::new(Parts {
             hub: Arc::clone(&hub),
             answerer: Box::new(|| Answerer { cluster: ClusterId(1), member: MemberId(2), term: 3 }),
-            permit,
+            permits,
             progress: ProgressPeriod::new(Duration::from_millis(100), Arc::new(|| 0.0)),
             max_message_bytes: 4096,
         });
@@ -347,5 +367,44 @@ fn a_client_that_goes_away_leaves_no_watcher() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!((gauges.watchers.get(), gauges.pending_events.get()), (0, 0));
+    });
+}
+
+const DENIED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+
+#[test]
+fn a_watch_ends_when_the_right_to_it_is_withdrawn() {
+    check(Settings::default(), async |mut store, mut client| {
+        client.create(watch("a", "b")).await;
+        client.create(watch("b", "c")).await;
+        // Not told any more: it was waiting when the right was withdrawn.
+        store.put("a", "1");
+        store.withdrawn.store(true, Ordering::Relaxed);
+        store.rights.send_replace(());
+        store.put("a", "2");
+        store.put("b", "3");
+        assert_eq!(client.told().await, "1@4 put b@4");
+        let ended = client.next().await;
+        assert_eq!((ended.watch_id, ended.canceled, ended.cancel_reason.as_str()), (0, true, DENIED));
+        // The id is free again, and nothing of before sticks to it.
+        store.withdrawn.store(false, Ordering::Relaxed);
+        assert!(client.create(watch("a", "b")).await.created);
+        store.put("a", "4");
+        assert!(client.told().await.ends_with("@5 put a@5"));
+    });
+}
+
+#[test]
+fn a_quiet_watch_is_told_of_it_at_once() {
+    check(Settings::default(), async |store, mut client| {
+        client.create(watch("a", "b")).await;
+        store.withdrawn.store(true, Ordering::Relaxed);
+        store.rights.send_replace(());
+        let ended = client.next().await;
+        assert_eq!((ended.canceled, ended.cancel_reason.as_str(), ended.compact_revision), (true, DENIED, 0));
+        // A client that cancels it as well is not told twice.
+        client.send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id: 0 })).await;
+        client.send(RequestUnion::ProgressRequest(WatchProgressRequest {})).await;
+        assert!(client.create(watch("b", "c")).await.created);
     });
 }

@@ -6,6 +6,7 @@ use super::manifest::{Manifest, Place};
 use super::segment::{Entries, SegmentError};
 use super::stop::{Stop, Stopped};
 use crate::apply::{Applier, Committed, Fatal, Parts, Payload, StateSnapshot};
+use crate::auth::Access;
 use crate::backup::bolt::{BoltError, Database};
 use crate::backup::destination::Destination;
 use crate::backup::load::{LoadError, load};
@@ -135,6 +136,7 @@ fn open(
     Applier::open(Parts {
         storage: loaded.storage,
         lessor: Arc::new(Lessor::new(lease_min_ttl_secs, lease::Metrics::register(&registry)?)),
+        access: Access::unserved(&registry)?,
         local: MemberId::default(),
         mvcc_metrics: mvcc::Metrics::register(&registry)?,
         cluster_metrics: cluster::Metrics::register(&registry)?,

@@ -8,7 +8,7 @@ use crate::cli::progress;
 use crate::config::check::SettingsError;
 use crate::config::env::Env;
 use crate::config::{self, LoadError, Loaded, Report, Settings, Surroundings};
-use crate::server::import::{self, AccessControlOn, Imported, Places, Rehearsed};
+use crate::server::import::{self, Imported, Places, Rehearsed};
 use crate::types::{ClusterId, MemberId};
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -41,8 +41,7 @@ struct Refusal {
 
 impl From<anyhow::Error> for Refusal {
     fn from(error: anyhow::Error) -> Self {
-        let code = if error.downcast_ref::<AccessControlOn>().is_some() { EXIT_NOT_BUILT } else { 1 };
-        Self { error, code }
+        Self { error, code: 1 }
     }
 }
 

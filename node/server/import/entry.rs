@@ -1,6 +1,6 @@
 //! Entries of etcd's log as ours: the same at the same place, but for those that say less or other than ours do.
 
-use crate::apply::{LogError, changes_access_control, check_request, conf_change};
+use crate::apply::{LogError, check_request, conf_change};
 use crate::cluster::{MemberChange, MemberTable};
 use crate::wal::{Entry, EntryKind};
 use bytes::Bytes;
@@ -14,8 +14,6 @@ use serde::Deserialize;
 pub(super) enum Meaning {
     /// It can be applied as it stands here.
     Ready(Bytes),
-    /// It changes users or roles, which we cannot yet.
-    AccessControl,
     /// It changes the members, and does not say who they are then.
     Members(MemberChange),
 }
@@ -31,9 +29,6 @@ pub(super) fn meaning(entry: &Entry) -> Result<Meaning, LogError> {
                 return Ok(Meaning::Ready(request.as_ours()));
             }
             check_request(&entry.data)?;
-            if changes_access_control(&entry.data)? {
-                return Ok(Meaning::AccessControl);
-            }
             Ok(Meaning::Ready(entry.data.clone()))
         }
     }
@@ -155,8 +150,7 @@ mod tests {
         assert_eq!(ready(put.encode_to_vec().into()), put);
         let role =
             pb::InternalRaftRequest { auth_role_add: Some(pb::AuthRoleAddRequest::default()), ..Default::default() };
-        let role = meaning(&entry(EntryKind::Normal, role.encode_to_vec())).expect("readable");
-        assert!(matches!(role, Meaning::AccessControl), "{role:?}");
+        assert_eq!(ready(role.encode_to_vec().into()), role);
         let list =
             pb::InternalRaftRequest { auth_role_list: Some(pb::AuthRoleListRequest::default()), ..Default::default() };
         assert_eq!(ready(list.encode_to_vec().into()), list);

@@ -7,7 +7,7 @@ use super::{ENTRIES_BYTES, Tools};
 use crate::cluster::{MemberChange, MemberTable};
 use crate::types::LogPosition;
 use crate::wal::{self, HardState, Survey, Wal, WalError};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use keelstone_proto::raftpb::ConfState;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,12 +35,7 @@ impl Plan {
                 Ok(Meaning::Ready(_)) => {}
                 Ok(Meaning::Members(change)) if is_applied => plan.pass(found, Some(&change)),
                 Ok(Meaning::Members(_)) => {}
-                Ok(Meaning::AccessControl) | Err(_) if is_applied => plan.pass(found, None),
-                Ok(Meaning::AccessControl) => bail!(
-                    "entry {} changes users or roles and is not in the database yet, and access control is not built \
-                     yet in Keelstone: start etcd once more and stop it, so that its database has it",
-                    found.index
-                ),
+                Err(_) if is_applied => plan.pass(found, None),
                 Err(error) => Err(error).with_context(|| format!("entry {} of etcd's log", found.index))?,
             }
             Ok(())
@@ -120,8 +115,6 @@ pub(super) fn write(
             next = found.index + 1;
             found.data = match entry::meaning(found)? {
                 Meaning::Ready(data) => data,
-                // `Plan` begins behind it or refuses it.
-                Meaning::AccessControl => bail!("entry {} changes users or roles", found.index),
                 Meaning::Members(change) => {
                     // As every member decides when it applies it.
                     if table.check(&change, usize::MAX).is_ok() {

@@ -5,8 +5,8 @@
 //! behind the state is applied by the start that follows, and what was not committed stays so. Ids, term and vote are kept.
 //! Ours is built beside and takes the place by renames ([`places`]); etcd's folders are kept under another name, whole.
 //!
-//! Refused before anything is touched: another process has the database; damage; a log that does not lead to the state;
-//! access control that is on. Knows nothing of how the directory came to be.
+//! Refused before anything is touched: another process has the database; damage; a log that does not lead to the
+//! state. Knows nothing of how the directory came to be.
 
 mod compare;
 mod entry;
@@ -210,7 +210,6 @@ pub fn build(
     })?;
     let source = Source::find(disk, &from.snap_dir(), survey.snapshot)?;
     let applied = source.position(&survey)?;
-    refuse_access_control(&source.path, source.row(Table::Auth, AUTH_ENABLED)?.as_deref())?;
 
     let mut first = RaftMembers::of(&survey.conf_state);
     let mut file = SnapFile::default();
@@ -281,30 +280,4 @@ fn write_members(batch: &mut Batch, settled: &Settled) {
     for member in settled.mended.iter().filter_map(|id| settled.members.get(*id)) {
         batch.put(Table::Members, &MemberTable::row_key(member.id), &member.to_json());
     }
-}
-
-const AUTH_ENABLED: &[u8] = b"authEnabled";
-
-/// The state must not be served as long as there is no access control here.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{path} has access control enabled, which is not built yet in Keelstone: it would be open to everybody",
-    path = .0.display()
-)]
-pub struct AccessControlOn(PathBuf);
-
-/// Fails on the row of a state whose access control is on: served here, everybody could read and write all of it.
-///
-/// # Errors
-/// It is.
-pub fn refuse_access_control(path: &Path, row: Option<&[u8]>) -> Result<(), AccessControlOn> {
-    if row == Some(&[1]) { Err(AccessControlOn(path.to_owned())) } else { Ok(()) }
-}
-
-/// The row of a state that says whether its access control is on.
-///
-/// # Errors
-/// It cannot be read.
-pub fn access_control(storage: &Storage) -> Result<Option<Vec<u8>>, storage::StorageError> {
-    storage.version()?.get(Table::Auth, AUTH_ENABLED)
 }

@@ -1,6 +1,7 @@
 //! A gRPC client of one member, with a deadline on every call. It never retries: what a call returned is
 //! what the server said, or that nothing was heard in time.
 
+use crate::proto::etcdserverpb::auth_client::AuthClient;
 use crate::proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::proto::etcdserverpb::kv_client::KvClient;
 use crate::proto::etcdserverpb::lease_client::LeaseClient;
@@ -32,6 +33,8 @@ pub struct Client {
     endpoint: String,
     /// Sent as `hasleader: true`.
     require_leader: bool,
+    /// Sent as `token`.
+    token: Option<String>,
 }
 
 impl Client {
@@ -43,7 +46,7 @@ impl Client {
 
     /// A client that is connected by whoever made the channel.
     pub fn over(channel: Channel, endpoint: &str) -> Self {
-        Self { channel, deadline: DEADLINE, endpoint: endpoint.to_owned(), require_leader: false }
+        Self { channel, deadline: DEADLINE, endpoint: endpoint.to_owned(), require_leader: false, token: None }
     }
 
     pub fn with_deadline(&self, deadline: Duration) -> Self {
@@ -53,6 +56,18 @@ impl Client {
     /// Asks to be refused, or cut off, while the member knows no leader.
     pub fn requiring_leader(&self) -> Self {
         Self { require_leader: true, ..self.clone() }
+    }
+
+    /// As whoever has this token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// As this user, by a fresh token.
+    pub async fn login(&self, name: &str, password: &str) -> Result<Self, Status> {
+        let request = AuthenticateRequest { name: name.to_owned(), password: password.to_owned() };
+        let response = self.unary(self.auth().authenticate(self.request(request))).await?;
+        Ok(self.with_token(&response.token))
     }
 
     pub fn endpoint(&self) -> &str {
@@ -67,6 +82,10 @@ impl Client {
         KvClient::new(self.channel()).max_decoding_message_size(MESSAGE_LIMIT)
     }
 
+    pub fn auth(&self) -> AuthClient<Channel> {
+        AuthClient::new(self.channel())
+    }
+
     /// A request with this client's deadline and metadata.
     pub fn request<T>(&self, message: T) -> Request<T> {
         let mut request = self.streaming_request(message);
@@ -75,10 +94,14 @@ impl Client {
     }
 
     /// A request with this client's metadata and no deadline.
-    pub(crate) fn streaming_request<T>(&self, message: T) -> Request<T> {
+    pub fn streaming_request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if self.require_leader {
             request.metadata_mut().insert("hasleader", tonic::metadata::MetadataValue::from_static("true"));
+        }
+        if let Some(token) = &self.token {
+            let token = token.parse().expect("a token is ASCII");
+            request.metadata_mut().insert("token", token);
         }
         request
     }
