@@ -11,6 +11,7 @@ mod health;
 mod lease;
 mod lock;
 mod maintenance;
+mod matrix;
 mod metrics;
 mod put;
 mod range;
