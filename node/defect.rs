@@ -47,10 +47,30 @@ pub enum Defect {
     SnapshotNotTold,
     /// A put writes its value only on the member that was asked for it.
     ValueOnlyWhereAsked,
+    /// Operations of nested transactions need no right (CVE-2026-33343).
+    NestedOpsUnchecked,
+    /// To see what a put or delete replaced needs no right to read (CVE-2026-44283).
+    PreviousPairUnchecked,
+    /// To hang a key on a lease needs no right to the keys that it has (CVE-2026-44283).
+    LeaseAttachUnchecked,
+    /// A watch from a key on needs the right to that key alone (GHSA-xg4h-6gfc-h4m8).
+    FromKeyWatchUnchecked,
+    /// Keys of a lease are told to everybody (CVE-2023-32082).
+    LeaseKeysUnchecked,
+    /// What is for operators is for everybody (CVE-2026-33413).
+    OperatorCallsOpen,
+    /// The password of a user enters the log beside its hash (CVE-2021-28235).
+    PasswordProposed,
+    /// A right counts as of the revision that an entry names.
+    OldRightCounts,
+    /// A watch goes on when the right to it is withdrawn.
+    WithdrawnWatchGoesOn,
+    /// A token counts on when the password of its user has changed.
+    TokenOutlivesPassword,
 }
 
 #[cfg(debug_assertions)]
-const ALL: [Defect; 21] = [
+const ALL: [Defect; 31] = [
     Defect::AckBeforeSync,
     Defect::VoteNotSynced,
     Defect::SegmentNameNotSynced,
@@ -72,6 +92,16 @@ const ALL: [Defect; 21] = [
     Defect::EventDropped,
     Defect::SnapshotNotTold,
     Defect::ValueOnlyWhereAsked,
+    Defect::NestedOpsUnchecked,
+    Defect::PreviousPairUnchecked,
+    Defect::LeaseAttachUnchecked,
+    Defect::FromKeyWatchUnchecked,
+    Defect::LeaseKeysUnchecked,
+    Defect::OperatorCallsOpen,
+    Defect::PasswordProposed,
+    Defect::OldRightCounts,
+    Defect::WithdrawnWatchGoesOn,
+    Defect::TokenOutlivesPassword,
 ];
 
 /// Whether this is the fault that was asked for.

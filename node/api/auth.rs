@@ -7,6 +7,7 @@ use super::node::Node;
 use super::status::ApiError;
 use crate::apply::{Asked, AuthReply, Authenticated, Reply};
 use crate::auth::{AuthError, HashError, Password, new_prefix};
+use crate::defect::{self, Defect};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keelstone_proto::etcdserverpb::auth_server::Auth;
@@ -125,6 +126,11 @@ impl AuthService {
     }
 }
 
+/// The password, which the message loses: what is left is proposed.
+fn without_password(password: &mut String) -> String {
+    if defect::on(Defect::PasswordProposed) { password.clone() } else { std::mem::take(password) }
+}
+
 /// etcd's name of the command in its metric of durations.
 fn metric_type(kind: &str) -> String {
     match kind {
@@ -172,7 +178,7 @@ impl Auth for AuthService {
         mut request: Request<pb::AuthUserAddRequest>,
     ) -> Result<Response<pb::AuthUserAddResponse>, Status> {
         let message = request.get_mut();
-        let password = std::mem::take(&mut message.password);
+        let password = without_password(&mut message.password);
         if !message.options.is_some_and(|options| options.no_password) {
             message.hashed_password = self.hashed(password).await?;
         }
@@ -210,7 +216,7 @@ impl Auth for AuthService {
         mut request: Request<pb::AuthUserChangePasswordRequest>,
     ) -> Result<Response<pb::AuthUserChangePasswordResponse>, Status> {
         let message = request.get_mut();
-        let password = std::mem::take(&mut message.password);
+        let password = without_password(&mut message.password);
         if !password.is_empty() {
             message.hashed_password = self.hashed(password).await?;
         }

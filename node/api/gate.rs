@@ -10,6 +10,7 @@ use super::rpc::Rpc;
 use super::status::ApiError;
 use crate::apply::{Asked, Judge};
 use crate::auth::{Access, AuthError, AuthState, Identity, Jwt, SimpleTokens, Who};
+use crate::defect::{self, Defect};
 use crate::lease::Lessor;
 use crate::raft::Consensus;
 use crate::types::KeyInterval;
@@ -228,6 +229,9 @@ impl Gate {
     /// # Errors
     /// The call must not go on.
     pub async fn enter(&self, rpc: Rpc, asker: &Asker) -> Result<Identity, ApiError> {
+        if defect::on(Defect::OperatorCallsOpen) && matches!(need(rpc), Need::User | Need::Root) {
+            return Ok(Identity::NOBODY);
+        }
         match need(rpc) {
             Need::Nothing | Need::EachMessage | Need::EachStep => Ok(Identity::NOBODY),
             Need::Token => self.admit(asker, &|_| Ok(())).await,

@@ -4,6 +4,7 @@
 use super::scope::{Applied, Failure, Scope};
 use super::{ApplyError, AuthReply, Authenticated, Reply};
 use crate::auth::{AuthError, AuthState, Change, Permission, ROOT_ROLE, UserOptions, UserRow, hash_with_salt_of};
+use crate::defect::{self, Defect};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keelstone_proto::authpb;
@@ -104,7 +105,9 @@ pub(super) fn user_change_password(scope: &mut Scope<'_, '_>, request: &pb::Auth
         false => Vec::new(),
     };
     let header = scope.change_auth(|auth| auth.change_password(&request.name, hash))?;
-    scope.tokens.forget_user(&request.name);
+    if !defect::on(Defect::TokenOutlivesPassword) {
+        scope.tokens.forget_user(&request.name);
+    }
     done(AuthReply::UserChangePassword(pb::AuthUserChangePasswordResponse { header }))
 }
 

@@ -7,6 +7,7 @@
 
 use super::command::Command;
 use crate::auth::{AuthError, AuthState, Right, Who};
+use crate::defect::{self, Defect};
 use crate::lease::Lessor;
 use crate::types::{KeyInterval, LeaseId};
 use bytes::Bytes;
@@ -66,6 +67,7 @@ impl Judge<'_> {
                 Err(AuthError::UserEmpty)
             }
             Asked::LeaseWrite(id) => self.lease_keys(id, Right::Write),
+            Asked::LeaseKeys(_) | Asked::Keys(_) if defect::on(Defect::LeaseKeysUnchecked) => Ok(()),
             Asked::LeaseKeys(id) => self.lease_keys(id, Right::Read),
             Asked::Keys(keys) => self.keys(keys, Right::Read),
             Asked::LeaseList => self.lease_list(),
@@ -129,13 +131,17 @@ impl Judge<'_> {
     /// A lease that ends deletes its keys: to hang a key on it takes the right to write all that it has.
     fn put(&self, request: &PutRequest) -> Result<(), AuthError> {
         self.write(&request.key, b"")?;
-        self.lease_keys(LeaseId(request.lease), Right::Write)?;
-        if request.prev_kv { self.read(&request.key, b"") } else { Ok(()) }
+        if !defect::on(Defect::LeaseAttachUnchecked) {
+            self.lease_keys(LeaseId(request.lease), Right::Write)?;
+        }
+        let shows = request.prev_kv && !defect::on(Defect::PreviousPairUnchecked);
+        if shows { self.read(&request.key, b"") } else { Ok(()) }
     }
 
     fn delete_range(&self, request: &DeleteRangeRequest) -> Result<(), AuthError> {
         self.write(&request.key, &request.range_end)?;
-        if request.prev_kv { self.read(&request.key, &request.range_end) } else { Ok(()) }
+        let shows = request.prev_kv && !defect::on(Defect::PreviousPairUnchecked);
+        if shows { self.read(&request.key, &request.range_end) } else { Ok(()) }
     }
 
     /// Both branches, whichever is taken: which one it is tells something of the keys.
@@ -151,6 +157,7 @@ impl Judge<'_> {
             Some(Request::RequestRange(request)) => self.read(&request.key, &request.range_end),
             Some(Request::RequestPut(request)) => self.put(request),
             Some(Request::RequestDeleteRange(request)) => self.delete_range(request),
+            Some(Request::RequestTxn(_)) if defect::on(Defect::NestedOpsUnchecked) => Ok(()),
             Some(Request::RequestTxn(request)) => self.txn(request),
             // Without content: does nothing.
             None => Ok(()),
@@ -160,6 +167,9 @@ impl Judge<'_> {
     fn watch(&self, interval: &KeyInterval) -> Result<(), AuthError> {
         match interval {
             KeyInterval::One(key) => self.read(key, b""),
+            KeyInterval::Range { start, end: None } if defect::on(Defect::FromKeyWatchUnchecked) => {
+                self.read(start, b"")
+            }
             KeyInterval::Range { start, end: None } => self.read(start, b"\0"),
             KeyInterval::Range { start, end: Some(end) } => self.read(start, end),
         }

@@ -2,6 +2,7 @@
 
 use super::row::{ENABLED_KEY, REVISION_KEY};
 use super::{AuthError, AuthRowError, KeySet, Permission, ROOT_ROLE, ROOT_USER, Right, RoleRow, UserRow, Who};
+use crate::defect::{self, Defect};
 use crate::storage::{StorageError, Table, Version};
 use bytes::Bytes;
 use prost::Message;
@@ -149,7 +150,7 @@ impl AuthState {
         if who.revision == 0 {
             return Err(AuthError::UserEmpty);
         }
-        if who.revision < self.revision {
+        if who.revision < self.revision && !defect::on(Defect::OldRightCounts) {
             return Err(AuthError::OldRevision);
         }
         let account = self.users.get(who.user).ok_or(AuthError::PermissionDenied)?;

@@ -7,6 +7,7 @@ use super::{Parts, Permitting};
 use crate::api::asker::Asker;
 use crate::api::status::ApiError;
 use crate::auth::Identity;
+use crate::defect::{self, Defect};
 use crate::types::KeyInterval;
 use crate::watch::{Delivery, Filters, Start, WatchId, WatchSpec, WatchStream};
 use bytes::Bytes;
@@ -149,7 +150,7 @@ impl Session {
     /// Ends the watchers that their owners may not have any more. Called before anything is delivered that was applied
     /// after the change.
     fn look_at_rights(&mut self) {
-        if !self.changes.has_changed().unwrap_or(false) {
+        if defect::on(Defect::WithdrawnWatchGoesOn) || !self.changes.has_changed().unwrap_or(false) {
             return;
         }
         self.changes.mark_unchanged();

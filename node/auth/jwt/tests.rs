@@ -25,7 +25,7 @@ fn token(jwt: &Jwt, header: &str, claims: &str) -> String {
 #[test]
 fn what_a_key_signs_its_public_half_verifies() {
     type Keys = (&'static str, Option<&'static [u8]>, Option<&'static [u8]>);
-    let all: [Keys; 14] = [
+    let all: [Keys; 15] = [
         ("RS256", key!("rsa.key"), key!("rsa.crt")),
         ("RS384", key!("rsa-pkcs8.key"), key!("rsa.pub")),
         ("RS512", key!("rsa.key"), key!("rsa-pkcs1.pub")),
@@ -33,6 +33,7 @@ fn what_a_key_signs_its_public_half_verifies() {
         ("PS384", key!("rsa-pkcs8.key"), key!("rsa.crt")),
         ("PS512", key!("rsa.key"), key!("rsa.pub")),
         ("ES256", key!("p256.key"), key!("p256.crt")),
+        ("ES256", key!("p256-alone.key"), key!("p256.crt")),
         ("ES384", key!("p384.key"), key!("p384.pub")),
         ("ES512", key!("p521.key"), key!("p521.pub")),
         ("EdDSA", key!("ed25519.key"), key!("ed25519.pub")),

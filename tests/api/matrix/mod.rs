@@ -1,6 +1,6 @@
-//! The matrix of access: every call, in several shapes, by everybody from nobody to root. What comes back is compared with a
-//! table, which says what each shape needs, and with real etcd's answers word for word. A call of the wire interface without
-//! a row fails the test.
+//! The matrix of access: every call, in several shapes, by everybody from nobody to root. What comes back is compared
+//! with a table, which says what each shape needs, and with real etcd's answers word for word. A call of the wire
+//! interface without a row fails the test.
 
 mod rows;
 
