@@ -67,10 +67,12 @@ pub enum Defect {
     WithdrawnWatchGoesOn,
     /// A token counts on when the password of its user has changed.
     TokenOutlivesPassword,
+    /// A certificate names whoever a gateway calls for (CVE-2018-16886).
+    GatewayNamesUser,
 }
 
 #[cfg(debug_assertions)]
-const ALL: [Defect; 31] = [
+const ALL: [Defect; 32] = [
     Defect::AckBeforeSync,
     Defect::VoteNotSynced,
     Defect::SegmentNameNotSynced,
@@ -102,6 +104,7 @@ const ALL: [Defect; 31] = [
     Defect::OldRightCounts,
     Defect::WithdrawnWatchGoesOn,
     Defect::TokenOutlivesPassword,
+    Defect::GatewayNamesUser,
 ];
 
 /// Whether this is the fault that was asked for.

@@ -1,6 +1,7 @@
 //! Who makes a call: what the request says of that, and what the gate made of it.
 
 use crate::auth::Identity;
+use crate::defect::{self, Defect};
 use crate::net::tls::Names;
 use http::HeaderMap;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ impl Asker {
     /// Whom the client's certificate names.
     pub fn common_name(&self) -> Option<&str> {
         let names: &Arc<Names> = self.extensions.get()?;
-        let is_gateway = self.metadata.contains_key(GATEWAY_KEY);
+        let is_gateway = self.metadata.contains_key(GATEWAY_KEY) && !defect::on(Defect::GatewayNamesUser);
         Some(names.common_name.as_str()).filter(|name| !name.is_empty() && !is_gateway)
     }
 }

@@ -18,6 +18,7 @@ mod random_faults;
 mod releases;
 mod start;
 mod stop;
+mod users;
 
 use keelstone_harness::history::{Action, Outcome};
 use keelstone_harness::load::Load;

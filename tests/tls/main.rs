@@ -8,6 +8,7 @@ mod ports;
 mod probe;
 mod rotation;
 mod tools;
+mod users;
 
 use keelstone_harness::Suite;
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const WRITERS: usize = 4;
 
 /// A client over one connection behind TLS; `connections` counts how often it had to be made.
-fn client(probe: &Probe, port: u16, connections: &Arc<AtomicUsize>) -> Client {
+pub fn client(probe: &Probe, port: u16, connections: &Arc<AtomicUsize>) -> Client {
     let (probe, connections) = (probe.clone(), Arc::clone(connections));
     let connector = tower_connector(move || {
         let (probe, connections) = (probe.clone(), Arc::clone(&connections));
