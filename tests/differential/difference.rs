@@ -130,6 +130,10 @@ macro_rules! replies {
 replies! {
     RangeResponse, PutResponse, DeleteRangeResponse, TxnResponse, CompactionResponse, LeaseGrantResponse,
     LeaseRevokeResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, HashKvResponse, AuthStatusResponse, WatchResponse,
+    AuthEnableResponse, AuthDisableResponse, AuthUserAddResponse, AuthUserDeleteResponse, AuthUserGetResponse,
+    AuthUserListResponse, AuthUserChangePasswordResponse, AuthUserGrantRoleResponse, AuthUserRevokeRoleResponse,
+    AuthRoleAddResponse, AuthRoleDeleteResponse, AuthRoleGetResponse, AuthRoleListResponse,
+    AuthRoleGrantPermissionResponse, AuthRoleRevokePermissionResponse,
 }
 
 impl Reply for keelstone_harness::proto::health::HealthCheckResponse {

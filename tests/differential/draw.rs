@@ -1,11 +1,11 @@
 //! Which operation comes next. A step is drawn from its own seed and from the world as both servers know it, so a
 //! history with some steps left out still makes sense.
 
-mod keys;
-mod kv;
+pub mod keys;
+pub mod kv;
 mod lease;
 mod malformed;
-mod txn;
+pub mod txn;
 mod watch;
 
 pub use watch::STREAMS;

@@ -17,6 +17,7 @@ mod perform;
 mod run;
 mod streams;
 mod ties;
+mod users;
 mod wire;
 mod world;
 
@@ -63,6 +64,11 @@ async fn random_operations_are_answered_as_etcd_answers_them() {
     // Past the test runner's capture: CI's log shows how much was compared.
     let line = format!("differential: {done} operations, seed {first_seed}, 0 differences");
     writeln!(std::io::stderr(), "{line}").expect("write to stderr");
+}
+
+/// For a list of what went before.
+fn shortened_to(text: &str) -> String {
+    difference::shorten(text, 300)
 }
 
 /// The shortest way to the difference that could be found in time.
