@@ -1,8 +1,8 @@
 //! The one door for all requests of a listener: gRPC calls go to their service, everything else to the HTTP pages.
 //! A call is counted and its metadata checked here (etcd `v3rpc/interceptor.go`), before its message is read.
 
-use super::access::{AccessRules, allow};
-use super::answer::not_found;
+use super::answer::{error, not_found};
+use super::browsers::{BrowserRules, allow};
 use super::call::{Call, RequestBody, ResponseBody};
 use super::call_timer::{CallTimer, Caller};
 use super::gateway::{AnswerBody, Gateway, rest_of};
@@ -13,7 +13,7 @@ use super::stream_end::{Ended, StreamEnds};
 use crate::net::tls::Names;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use std::convert::Infallible;
@@ -27,6 +27,9 @@ use tonic::{Code, Status};
 
 /// A unary call fails, and a stream ends, when no leader is known.
 const HAS_LEADER_KEY: &str = "hasleader";
+/// etcd's words, since the gateway's calls would be nobody's.
+const NAME_IGNORED: &str =
+    "CommonName of client sending a request against gateway will be ignored and not used as expected";
 const CLIENT_API_VERSION_KEY: &str = "client-api-version";
 
 /// The response of a generated service.
@@ -44,7 +47,7 @@ pub struct Doors<B> {
     /// None on a listener without pages, or if it is turned off.
     pub gateway: Option<Gateway>,
     /// For pages and gateway. None: who reaches the listener may see all.
-    pub access: Option<AccessRules>,
+    pub browsers: Option<BrowserRules>,
 }
 
 /// Hands a call to its service.
@@ -144,15 +147,19 @@ impl<B> Edge<B> {
         }
     }
 
+    fn is_known_by_name(&self) -> bool {
+        self.names.as_ref().is_some_and(|names| !names.common_name.is_empty())
+    }
+
     fn page(&self, request: Request<B>) -> Responding
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let Doors { pages, gateway, access, .. } = &self.shared.doors;
+        let Doors { pages, gateway, browsers, .. } = &self.shared.doors;
         let Some(pages) = pages else { return Responding::done(not_found()) };
         let mut origin = None;
-        if let Some(rules) = access {
+        if let Some(rules) = browsers {
             if let Some(refusal) = rules.refuse(&request, self.is_secure) {
                 return Responding::done(refusal);
             }
@@ -160,8 +167,12 @@ impl<B> Edge<B> {
         }
         let answer: Pin<Box<dyn Future<Output = Response<EdgeBody>> + Send>> =
             match (gateway, rest_of(request.uri().path())) {
-                (_, _) if access.is_some() && request.method() == Method::OPTIONS => {
+                (_, _) if browsers.is_some() && request.method() == Method::OPTIONS => {
                     Box::pin(async { Response::new(EdgeBody::Page(Full::default())) })
+                }
+                (Some(gateway), Some(_)) if self.is_known_by_name() && gateway.ignores_names() => {
+                    let ignored = error(StatusCode::BAD_REQUEST, NAME_IGNORED);
+                    Box::pin(async { ignored.map(EdgeBody::Page) })
                 }
                 (Some(gateway), Some(rest)) => {
                     let answer = gateway.clone().answer(rest.to_owned(), self.caller, request);

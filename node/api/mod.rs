@@ -4,11 +4,11 @@
 //! [`header`]; every call passes [`edge`], which counts it and checks its metadata, and [`gate`], which says what it
 //! needs and asks for it. Refuses to know how a request is agreed on, applied or stored.
 
-mod access;
 mod answer;
 mod asker;
 mod auth;
 mod backup;
+mod browsers;
 mod call;
 mod call_timer;
 mod checks;
@@ -49,8 +49,8 @@ mod status;
 mod stream_end;
 pub mod watch;
 
-pub use access::AccessRules;
 pub use backup::{BackupDoor, BackupJob, BackupRefused, BackupRhythm, Drilled};
+pub use browsers::BrowserRules;
 pub use edge::{CallDoor, Doors, Edge, PageDoor};
 pub use gate::{Gate, GateSettings, TokenKind};
 pub use gateway::Gateway;

@@ -6,7 +6,7 @@ use super::shutdown::DRAIN;
 use super::{Node, StateFailed, access, space};
 use crate::api::watch::{Parts as WatchParts, Permits, WatchService};
 use crate::api::{
-    self, AccessRules, BackupDoor, ConnectionSettings, Doors, Edge, Gateway, HealthService, PageSet, Pages, Services,
+    self, BackupDoor, BrowserRules, ConnectionSettings, Doors, Edge, Gateway, HealthService, PageSet, Pages, Services,
     serve_client,
 };
 use crate::api::{StreamEnder, StreamEnds};
@@ -29,7 +29,7 @@ pub struct Clients {
     metrics: api::Metrics,
     registry: Registry,
     connections: ConnectionSettings,
-    access: AccessRules,
+    browsers: BrowserRules,
     has_gateway: bool,
     health: watch::Sender<ServingStatus>,
     /// Whether health says so while the state is defragmented (gate StopGRPCServiceOnDefrag).
@@ -99,7 +99,7 @@ impl Clients {
                 keepalive_timeout: ping.map_or(defaults.keepalive_timeout, |ping| ping.timeout),
                 drain: DRAIN,
             },
-            access: AccessRules { origins: settings.http.origins.clone(), hosts: settings.http.hosts.clone() },
+            browsers: BrowserRules { origins: settings.http.origins.clone(), hosts: settings.http.hosts.clone() },
             has_gateway: settings.http.gateway,
             health: watch::channel(ServingStatus::NotServing).0,
             stops_on_defragment: settings.gates.enabled(Gate::StopGrpcServiceOnDefrag),
@@ -161,13 +161,15 @@ impl Clients {
         let gateway = (is_for_clients && self.has_gateway).then(|| {
             let calls = services().door(Arc::clone(&self.node), self.ends.clone());
             let max_message_bytes = calls.max_message_bytes();
-            let doors = Doors { calls: Some(calls), pages: None, gateway: None, access: None };
-            Gateway::new(Edge::new(doors, self.metrics.clone()), max_message_bytes)
+            let doors = Doors { calls: Some(calls), pages: None, gateway: None, browsers: None };
+            let node = Arc::clone(&self.node);
+            let knows_names = move || node.gate.settings.knows_certificates && node.gate.is_closed();
+            Gateway::new(Edge::new(doors, self.metrics.clone()), max_message_bytes, knows_names)
         });
-        let access = is_for_clients.then(|| self.access.clone());
+        let browsers = is_for_clients.then(|| self.browsers.clone());
         let pages =
             pages.map(|set| Pages { node: Arc::clone(&self.node), registry: self.registry.clone(), set }.door());
-        Edge::new(Doors { calls, pages, gateway, access }, self.metrics.clone())
+        Edge::new(Doors { calls, pages, gateway, browsers }, self.metrics.clone())
     }
 
     fn spawn(

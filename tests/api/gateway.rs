@@ -142,6 +142,7 @@ async fn what_is_refused_has_etcds_code_and_text() {
             ("/v3/kv/compaction", r#"{"revision":"99999999"}"#, {
                 status(400, 11, "etcdserver: mvcc: required revision is a future revision")
             }),
+            ("/v3/auth/enable", "{}", status(400, 9, "etcdserver: root user does not exist")),
             ("/v3/no/such", "{}", status(404, 5, "Not Found")),
             ("/v3/kv/put/", "{}", status(404, 5, "Not Found")),
         ] {
@@ -324,6 +325,42 @@ async fn calls_are_counted_as_those_of_grpc() {
         let line = "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} ";
         let count = page.lines().find_map(|found| found.strip_prefix(line)).expect("a count");
         assert_eq!(count, "1", "{}", suite().server.binary.display());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_is_given_and_taken_as_json() {
+    check_alone(&[], async |case| {
+        for (path, body) in [
+            ("/v3/auth/user/add", json!({"name": "root", "password": "r"})),
+            ("/v3/auth/role/add", json!({"name": "root"})),
+            ("/v3/auth/user/grant", json!({"user": "root", "role": "root"})),
+            ("/v3/auth/user/add", json!({"name": "ann", "options": {"no_password": true}})),
+            ("/v3/auth/enable", json!({})),
+        ] {
+            assert_eq!(call(case, path, body).await, json!({}), "{path}");
+        }
+        let put = json!({"key": "YQ==", "value": "YQ=="}).to_string();
+        let nobody = refused(case, "/v3/kv/put", &put).await;
+        assert_eq!(nobody, (400, json!({"code": 3, "message": "etcdserver: user name is empty"})));
+        let (code, wrong) = refused(case, "/v3/auth/authenticate", r#"{"name":"root","password":"x"}"#).await;
+        let text = "etcdserver: authentication failed, invalid user ID or password";
+        assert_eq!((code, wrong), (400, json!({"code": 3, "message": text})));
+        let token =
+            call(case, "/v3/auth/authenticate", json!({"name": "root", "password": "r"})).await["token"].clone();
+        let token = token.as_str().expect("a token");
+        for (header, status) in [
+            (format!("Authorization: {token}"), 200),
+            (format!("Authorization: Bearer {token}"), 200),
+            (format!("Grpc-Metadata-Token: {token}"), 200),
+            ("Authorization: no-token".to_owned(), 401),
+        ] {
+            let reply = http::exchange(case.port, "POST", "/v3/kv/put", &[&header], &put).await.expect("an answer");
+            assert_eq!(reply.status, status, "{header}: {}", reply.body);
+            let told = reply.headers.contains(&"www-authenticate: etcdserver: invalid auth token".to_owned());
+            assert_eq!(told, status == 401, "{:?}", reply.headers);
+        }
     })
     .await;
 }

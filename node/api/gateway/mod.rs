@@ -20,6 +20,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::service::Service;
 use std::error::Error;
+use std::sync::Arc;
 use stream::{Event, Events, JsonLines, Requests};
 use tonic::{Code, Status};
 use transcode::{Shapes, status_to_json};
@@ -35,17 +36,34 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, Status>;
 const METADATA_PREFIX: &str = "grpc-metadata-";
 
 /// Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Gateway {
     calls: Edge<GatewayBody>,
     /// Of one message from a client, encoded.
     max_message_bytes: usize,
+    /// Whether users are known by their certificates now.
+    knows_names: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("max_message_bytes", &self.max_message_bytes).finish_non_exhaustive()
+    }
 }
 
 impl Gateway {
-    /// In front of `calls`.
-    pub fn new(calls: Edge<GatewayBody>, max_message_bytes: usize) -> Self {
-        Self { calls, max_message_bytes }
+    /// In front of `calls`, to which users may be known by their certificates.
+    pub fn new(
+        calls: Edge<GatewayBody>,
+        max_message_bytes: usize,
+        knows_names: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { calls, max_message_bytes, knows_names: Arc::new(knows_names) }
+    }
+
+    /// True if a name in a certificate would be that of a user, but for the gateway.
+    pub fn ignores_names(&self) -> bool {
+        (self.knows_names)()
     }
 
     /// Answers a request for `rest` of a path. It never fails: what goes wrong is an answer too.

@@ -8,7 +8,7 @@ use http::{HeaderMap, Request, StatusCode};
 
 /// What the operator has allowed. The default is everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AccessRules {
+pub struct BrowserRules {
     /// Origins of pages that may read answers (`--cors`). Empty: all.
     pub origins: Vec<String>,
     /// Names by which this member may be called in the clear (`--host-whitelist`), since a foreign page may have made
@@ -16,7 +16,7 @@ pub struct AccessRules {
     pub hosts: Vec<String>,
 }
 
-impl AccessRules {
+impl BrowserRules {
     /// The answer to a request that must not be served.
     pub fn refuse<B>(&self, request: &Request<B>, is_secure: bool) -> Option<Answer> {
         if is_secure || self.hosts.is_empty() || self.hosts.iter().any(|host| host == "*") {
