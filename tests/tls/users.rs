@@ -68,9 +68,12 @@ impl Guarded {
 
     /// Who shows a certificate of this name.
     fn named(&self, common_name: &str) -> Client {
+        client(&self.probe(common_name), self.server.client, &Arc::new(AtomicUsize::new(0)))
+    }
+
+    fn probe(&self, common_name: &str) -> Probe {
         let pair = self.authority.sign(&format!("client-{common_name}"), Wanted { common_name, ..LOCAL });
-        let probe = Probe::default().trusting(&self.authority.file()).showing(&pair);
-        client(&probe, self.server.client, &Arc::new(AtomicUsize::new(0)))
+        Probe::default().trusting(&self.authority.file()).showing(&pair)
     }
 }
 
@@ -104,6 +107,23 @@ async fn without_the_flag_a_certificate_names_nobody() {
     make_users(&root).await;
     refused(root.put("a", "1").await, EMPTY);
     root.login("root", "root").await.expect("login").put("a", "1").await.expect("root may");
+}
+
+/// A call as JSON would be nobody's, which is told before it is looked at.
+#[tokio::test]
+async fn who_shows_a_name_is_not_served_by_the_gateway() {
+    let guarded = Guarded::start("json", &["--client-cert-auth"]).await;
+    let (named, nameless) = (guarded.probe("root"), guarded.probe(""));
+    let port = guarded.server.client;
+    let path = "/v3/kv/range";
+    let page = async |probe: &Probe, path| probe.get(port, path).await.expect("a page");
+    assert!(page(&named, path).await.starts_with("HTTP/1.1 501"), "access is not controlled yet");
+    make_users(&guarded.named("root")).await;
+    let refused = page(&named, path).await;
+    let told = "CommonName of client sending a request against gateway will be ignored and not used as expected";
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains(told), "{refused}");
+    assert!(page(&named, "/version").await.starts_with("HTTP/1.1 200"));
+    assert!(page(&nameless, path).await.starts_with("HTTP/1.1 501"));
 }
 
 /// The gateway's own certificate must not stand for whom it calls for.
