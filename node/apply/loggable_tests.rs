@@ -130,6 +130,58 @@ fn entries_read_as_in_etcds_lines() {
 }
 
 #[test]
+fn commands_on_access_read_as_in_etcds_lines() {
+    let none = pb::InternalRaftRequest::default;
+    let perm = |kind: i32, key: &'static [u8], end: &'static [u8]| {
+        Some(keelstone_proto::authpb::Permission { perm_type: kind, key: key.into(), range_end: end.into() })
+    };
+    let granted = |name: &str, perm| pb::AuthRoleGrantPermissionRequest { name: name.into(), perm };
+    let revoked = |role: &str, key: &'static [u8], end: &'static [u8]| pb::AuthRoleRevokePermissionRequest {
+        role: role.into(),
+        key: key.into(),
+        range_end: end.into(),
+    };
+    let grant = pb::AuthUserGrantRoleRequest { user: "u".into(), role: "r".into() };
+    let revoke = pb::AuthUserRevokeRoleRequest { name: "u".into(), role: "r".into() };
+    for (command, text) in [
+        (pb::InternalRaftRequest { auth_enable: Some(Default::default()), ..none() }, "auth_enable:{}"),
+        (
+            pb::InternalRaftRequest { auth_user_get: Some(pb::AuthUserGetRequest { name: "u".into() }), ..none() },
+            r#"auth_user_get:{name:"u"}"#,
+        ),
+        (
+            pb::InternalRaftRequest { auth_role_get: Some(pb::AuthRoleGetRequest::default()), ..none() },
+            "auth_role_get:{}",
+        ),
+        (
+            pb::InternalRaftRequest { auth_user_grant_role: Some(grant), ..none() },
+            r#"auth_user_grant_role:{user:"u" role:"r"}"#,
+        ),
+        (
+            pb::InternalRaftRequest { auth_user_revoke_role: Some(revoke), ..none() },
+            r#"auth_user_revoke_role:{name:"u" role:"r"}"#,
+        ),
+        (
+            pb::InternalRaftRequest { auth_role_grant_permission: Some(granted("", perm(0, b"aab", b""))), ..none() },
+            r#"auth_role_grant_permission:{perm:{key:"aab"}}"#,
+        ),
+        (
+            pb::InternalRaftRequest {
+                auth_role_grant_permission: Some(granted("r3", perm(1, b"b\xff", b"\0"))),
+                ..none()
+            },
+            r#"auth_role_grant_permission:{name:"r3" perm:{permType:WRITE key:"b\xff" range_end:"\x00"}}"#,
+        ),
+        (
+            pb::InternalRaftRequest { auth_role_revoke_permission: Some(revoked("", b"aa", b"\0")), ..none() },
+            r#"auth_role_revoke_permission:{key:"aa" range_end:"\x00"}"#,
+        ),
+    ] {
+        assert_eq!(entry_of(command), format!("header:{{ID:7}} {text}"));
+    }
+}
+
+#[test]
 fn no_value_and_no_password_is_shown() {
     let user = pb::AuthUserAddRequest { name: "root".into(), password: "secret".into(), ..Default::default() };
     let change =

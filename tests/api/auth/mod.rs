@@ -197,6 +197,14 @@ async fn access_is_controlled_from_when_root_says_so_until_root_says_not() {
         open.enable().await.expect("enable");
         let status = open.status().await.expect("open to everybody");
         assert_eq!((status.enabled, status.auth_revision), (true, 3));
+        let page = keelstone_harness::http::get(case.port, "/metrics").await.expect("metrics").body;
+        for line in [
+            "etcd_debugging_auth_revision 3\n",
+            "etcd_server_request_duration_seconds_count{success=\"true\",type=\"AuthUserAdd\"} 1\n",
+            "etcd_server_request_duration_seconds_count{success=\"true\",type=\"AuthEnable\"} ",
+        ] {
+            assert!(page.contains(line), "{line}");
+        }
         refused(case.client.put("a", "1").await, Code::InvalidArgument, EMPTY);
         refused(open.enable().await, Code::InvalidArgument, EMPTY);
         let root = case.client.login("root", "root").await.expect("login");
