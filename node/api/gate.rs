@@ -94,7 +94,7 @@ pub fn need(rpc: Rpc) -> Need {
 #[derive(Debug)]
 pub enum TokenKind {
     Simple,
-    Jwt(Jwt),
+    Jwt(Box<Jwt>),
     /// By no token at all (`--auth-token=''`).
     None,
 }

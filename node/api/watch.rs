@@ -36,6 +36,9 @@ const WATCH_PATH: &str = "/etcdserverpb.Watch/Watch";
 /// Who asks for a watcher, if that one may read what it would watch.
 pub type Permitting = BoxFuture<'static, Result<Identity, ApiError>>;
 
+/// Whether one who was let may watch on.
+pub type MayStill = dyn Fn(&Identity, &KeyInterval) -> Result<(), ApiError> + Send + Sync;
+
 /// What the service asks of access control.
 pub struct Permits {
     /// False: everybody may watch everything.
@@ -43,7 +46,7 @@ pub struct Permits {
     /// Asked for each watcher.
     pub permit: Box<dyn Fn(Arc<Asker>, KeyInterval) -> Permitting + Send + Sync>,
     /// Asked again whenever access control has changed.
-    pub may_still: Box<dyn Fn(&Identity, &KeyInterval) -> Result<(), ApiError> + Send + Sync>,
+    pub may_still: Box<MayStill>,
     /// Is woken when it changes.
     pub changes: watch::Receiver<()>,
 }

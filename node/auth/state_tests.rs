@@ -142,7 +142,8 @@ fn a_user_without_a_password_gets_none_and_no_token() {
 fn a_state_is_read_back_from_the_rows_that_it_set() {
     let mut state = AuthState::default();
     let mut rows = std::collections::BTreeMap::new();
-    let steps: [fn(&mut AuthState) -> Result<Vec<Change>, AuthError>; 9] = [
+    type Step = fn(&mut AuthState) -> Result<Vec<Change>, AuthError>;
+    let steps: [Step; 9] = [
         |state| state.add_user(user("root")),
         |state| state.grant_role("root", "root"),
         |state| state.add_role("r"),
@@ -153,7 +154,7 @@ fn a_state_is_read_back_from_the_rows_that_it_set() {
         |state| state.grant_role("u", "r"),
         |state| state.enable(),
     ];
-    let gone: [fn(&mut AuthState) -> Result<Vec<Change>, AuthError>; 2] =
+    let gone: [Step; 2] =
         [|state| state.delete_role("s"), |state| state.add_user(user("v")).and_then(|_| state.delete_user("v"))];
     for step in steps.iter().chain(&gone) {
         for Change { table, key, value } in step(&mut state).expect("in order") {

@@ -17,7 +17,7 @@ pub fn token_kind(settings: &Auth) -> anyhow::Result<TokenKind> {
             let private = choice.private_key.as_deref().map(read).transpose()?;
             let public = choice.public_key.as_deref().map(read).transpose()?;
             let signer = Signer::load(&choice.algorithm, private.as_deref(), public.as_deref())?;
-            Ok(TokenKind::Jwt(Jwt::new(signer, choice.ttl)))
+            Ok(TokenKind::Jwt(Box::new(Jwt::new(signer, choice.ttl))))
         }
     }
 }

@@ -127,7 +127,7 @@ impl Run {
         match self.random.below(10) {
             0 => "nobody",
             1..=3 => "root",
-            _ => *self.random.pick(&USERS[..5]),
+            _ => self.random.pick::<&str>(&USERS[..5]),
         }
     }
 
@@ -308,7 +308,7 @@ impl Run {
     }
 
     async fn step(&mut self, step: usize) {
-        if step % 10 == 0 {
+        if step.is_multiple_of(10) {
             self.close(step).await;
         }
         let by = self.somebody();

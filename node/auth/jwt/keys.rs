@@ -109,7 +109,7 @@ impl PrivateKey {
 }
 
 enum Keys {
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     Pair { private: Option<PrivateKey>, public: UnparsedPublicKey<Vec<u8>> },
 }
 
@@ -137,7 +137,10 @@ impl Signer {
         let public = public.filter(|content| !content.is_empty());
         let random = SystemRandom::new();
         let keys = match kind {
-            Kind::Hmac(algorithm) => Keys::Shared(hmac::Key::new(algorithm, private.ok_or(JwtError::MissingKey)?)),
+            Kind::Hmac(algorithm) => {
+                let key = hmac::Key::new(algorithm, private.ok_or(JwtError::MissingKey)?);
+                Keys::Shared(Box::new(key))
+            }
             Kind::Rsa { signs, verifies } => {
                 let private = private.map(|text| rsa_private(text, name).map(|pair| PrivateKey::Rsa(pair, signs)));
                 let public = public.map(|text| public_of(text, name, |key| key.algorithm == RSA_ID));

@@ -28,6 +28,7 @@ pub struct Users<'c>(pub &'c Client);
 
 macro_rules! calls {
     ($($name:ident($($field:ident: $type:ty),*) = $call:ident, $request:ident -> $response:ident;)*) => {
+        #[allow(clippy::needless_update, reason = "few have further fields")]
         impl Users<'_> {
             $(pub async fn $name(&self, $($field: $type),*) -> Result<$response, Status> {
                 let request = $request { $($field: $field.into(),)* ..Default::default() };
