@@ -11,7 +11,7 @@ use crate::cluster::{ClusterState, ClusterVersion};
 use crate::lease::Lessor;
 use crate::mvcc::{ReadError, Views};
 use crate::raft::{Consensus, RequestError};
-use crate::storage::StorageError;
+use crate::storage::{EMPTY_FILE_BYTES, StorageError};
 use crate::threads::{Threads, Work};
 use keelstone_proto::etcdserverpb as pb;
 use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -304,9 +304,10 @@ impl Node {
     }
 }
 
+/// What a file takes before anything is put does not count, so that a quota which is enough for etcd is for us.
 fn exceeds_quota(total_bytes: i64, cost_bytes: u64, quota_bytes: i64) -> bool {
     let cost_bytes = i64::try_from(cost_bytes).unwrap_or(i64::MAX);
-    quota_bytes >= 0 && total_bytes.saturating_add(cost_bytes) >= quota_bytes
+    quota_bytes >= 0 && total_bytes.saturating_sub(EMPTY_FILE_BYTES).saturating_add(cost_bytes) >= quota_bytes
 }
 
 #[cfg(test)]
@@ -315,8 +316,9 @@ mod tests {
 
     #[test]
     fn the_quota_is_exceeded_when_it_is_reached() {
-        assert!(!exceeds_quota(100, 99, 200));
-        assert!(exceeds_quota(100, 100, 200));
+        let total_bytes = EMPTY_FILE_BYTES + 100;
+        assert!(!exceeds_quota(total_bytes, 99, 200));
+        assert!(exceeds_quota(total_bytes, 100, 200));
         assert!(!exceeds_quota(i64::MAX, 100, -1), "there is none");
     }
 }

@@ -10,6 +10,7 @@ use crate::alarm::{Alarm, AlarmType, Alarms};
 use crate::config::Settings;
 use crate::disk::Disk;
 use crate::raft::Consensus;
+use crate::storage::EMPTY_FILE_BYTES;
 use crate::types::HumanBytes;
 use arc_swap::ArcSwap;
 use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -138,9 +139,11 @@ struct Reading {
 /// None: let it be.
 fn decide(reading: Reading) -> Option<AlarmAction> {
     let Reading { is_raised, total_bytes, quota_bytes, disk_is_low, may_clear } = reading;
-    let is_full = disk_is_low || (quota_bytes >= 0 && total_bytes >= quota_bytes);
+    // As where puts are refused (`api::Node`).
+    let filled_bytes = total_bytes.saturating_sub(EMPTY_FILE_BYTES);
+    let is_full = disk_is_low || (quota_bytes >= 0 && filled_bytes >= quota_bytes);
     // Nine tenths, so that the next few puts do not raise it again.
-    let is_well_below = quota_bytes < 0 || total_bytes < quota_bytes / 10 * 9;
+    let is_well_below = quota_bytes < 0 || filled_bytes < quota_bytes / 10 * 9;
     match is_raised {
         false if is_full => Some(AlarmAction::Activate),
         true if may_clear && !disk_is_low && is_well_below => Some(AlarmAction::Deactivate),
@@ -215,12 +218,16 @@ mod tests {
     use super::*;
 
     const FINE: Reading =
-        Reading { is_raised: false, total_bytes: 10, quota_bytes: 100, disk_is_low: false, may_clear: true };
+        Reading { is_raised: false, total_bytes: file(10), quota_bytes: 100, disk_is_low: false, may_clear: true };
+
+    const fn file(bytes: i64) -> i64 {
+        EMPTY_FILE_BYTES + bytes
+    }
 
     #[test]
     fn the_alarm_is_raised_when_quota_or_disk_are_used_up() {
         assert_eq!(decide(FINE), None);
-        assert_eq!(decide(Reading { total_bytes: 100, ..FINE }), Some(AlarmAction::Activate));
+        assert_eq!(decide(Reading { total_bytes: file(100), ..FINE }), Some(AlarmAction::Activate));
         assert_eq!(decide(Reading { disk_is_low: true, ..FINE }), Some(AlarmAction::Activate));
         assert_eq!(decide(Reading { quota_bytes: -1, total_bytes: i64::MAX, ..FINE }), None);
     }
@@ -228,8 +235,8 @@ mod tests {
     #[test]
     fn it_is_cleared_below_nine_tenths_if_the_operator_wants_it() {
         let raised = Reading { is_raised: true, ..FINE };
-        assert_eq!(decide(Reading { total_bytes: 89, ..raised }), Some(AlarmAction::Deactivate));
-        assert_eq!(decide(Reading { total_bytes: 90, ..raised }), None);
+        assert_eq!(decide(Reading { total_bytes: file(89), ..raised }), Some(AlarmAction::Deactivate));
+        assert_eq!(decide(Reading { total_bytes: file(90), ..raised }), None);
         assert_eq!(decide(Reading { disk_is_low: true, ..raised }), None);
         assert_eq!(decide(Reading { may_clear: false, ..raised }), None);
         assert_eq!(decide(Reading { quota_bytes: -1, ..raised }), Some(AlarmAction::Deactivate));

@@ -179,6 +179,13 @@ fn sizes_survive_a_restart() {
 }
 
 #[test]
+fn an_empty_file_is_as_small_as_is_said() {
+    let storage = create(&MemoryFile::new());
+    storage.begin().unwrap().commit(Durability::Durable).unwrap();
+    assert_eq!(storage.stats(), Stats { total_bytes: EMPTY_FILE_BYTES as u64, in_use_bytes: 0 });
+}
+
+#[test]
 fn closing_makes_volatile_commits_durable() {
     // Not wanted, but so it is with redb: who must not keep them ends the process without a drop.
     let file = MemoryFile::new();

@@ -75,6 +75,29 @@ async fn what_exceeds_the_quota_is_refused_until_space_and_alarm_are_dealt_with(
     .await;
 }
 
+/// Thirteen pages are what etcd's own tests make do with.
+#[tokio::test]
+async fn a_quota_of_a_few_pages_takes_small_puts_before_and_after_it_was_reached() {
+    check_alone(&["--quota-backend-bytes=53248"], async |case| {
+        case.put("1st", "a").await;
+        let mut refusal = None;
+        for _ in 0..1_000 {
+            refusal = case.client.put("2nd", vec![b'b'; 4096]).await.err();
+            if refusal.is_some() {
+                break;
+            }
+        }
+        refused(Err::<(), _>(refusal.expect("a quota that is reached")), Code::ResourceExhausted, NO_SPACE);
+        let status = case.client.status().await.expect("status");
+        let revision = crate::revision(&status.header);
+        case.client.compact(CompactionRequest { revision, physical: true }).await.expect("compact");
+        case.client.defragment().await.expect("defragment");
+        change(case, AlarmAction::Deactivate, own_id(case).await, AlarmType::Nospace).await;
+        case.put("3rd", "a").await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_alarm_clears_itself_if_the_operator_wants_it() {
     if crate::suite().server.is_etcd {
