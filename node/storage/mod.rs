@@ -62,7 +62,7 @@ enum Check {
     Everything,
 }
 
-/// What a file without a row takes: redb's header and trees, and our tables. etcd's takes a seventh of that.
+/// What the file of a new member takes: redb's header, and trees in two versions. etcd's takes a seventh of it.
 pub const EMPTY_FILE_BYTES: i64 = 143_360;
 
 /// Key and value of a row.

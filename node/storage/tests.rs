@@ -179,10 +179,15 @@ fn sizes_survive_a_restart() {
 }
 
 #[test]
-fn an_empty_file_is_as_small_as_is_said() {
+fn a_new_file_is_no_larger_than_is_said() {
     let storage = create(&MemoryFile::new());
-    storage.begin().unwrap().commit(Durability::Durable).unwrap();
-    assert_eq!(storage.stats(), Stats { total_bytes: EMPTY_FILE_BYTES as u64, in_use_bytes: 0 });
+    let mut batch = storage.begin().unwrap();
+    for table in Table::ALL.into_iter().filter(|table| *table != Table::Meta) {
+        batch.append(table, std::iter::once((&b"row"[..], &b"value"[..]))).unwrap();
+    }
+    batch.commit(Durability::Durable).unwrap();
+    let total_bytes = i64::try_from(storage.stats().total_bytes).unwrap();
+    assert!((EMPTY_FILE_BYTES / 2..=EMPTY_FILE_BYTES).contains(&total_bytes), "{total_bytes}");
 }
 
 #[test]
