@@ -60,6 +60,7 @@ impl Secured {
                 shown: Some(peer.client_pair.clone().unwrap_or(pair)),
                 trust,
                 server_name: None,
+                allowed: peer.allowed.clone(),
                 protocol: protocol.clone(),
             };
             secured.to_peers = Some(Arc::new(Tls::new(settings).context("peer TLS")?));

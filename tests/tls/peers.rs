@@ -100,3 +100,34 @@ async fn a_member_that_shows_the_wrong_certificate_stays_alone() {
     .await;
     assert!(cluster[2].log_lines("ready to serve client requests").is_empty());
 }
+
+/// Names count in both directions: who is called has to show one that is allowed, as who calls.
+#[tokio::test]
+async fn a_member_by_a_name_that_is_not_allowed_is_neither_heard_nor_called() {
+    let folder = folder("names");
+    let authority = Authority::new(&folder, "ca");
+    let right = authority.sign("right", Wanted { common_name: "right", ..LOCAL });
+    let wrong = authority.sign("wrong", Wanted { common_name: "wrong", ..LOCAL });
+    let mut flags = mutual(&authority, &right);
+    flags.push("--peer-cert-allowed-cn=right".to_owned());
+    let mut cluster = Cluster::prepare(suite(), &spec(3, flags)).await;
+    let shown =
+        [format!("--peer-cert-file={}", wrong.cert.display()), format!("--peer-key-file={}", wrong.key.display())];
+    cluster[2].add_flags(&shown.each_ref().map(String::as_str));
+    for place in 0..3 {
+        cluster.launch(place);
+    }
+    for place in 0..2 {
+        cluster[place].ready().await;
+    }
+    replicates(&cluster, &[0, 1]).await;
+    wait::until("calls to be refused in both directions", LIMIT, || async {
+        // Who calls it tells it what it thinks of its certificate.
+        let refused = [0, 1, 2].map(|place| cluster[place].log_lines("rejected connection on peer endpoint"));
+        let says = |place: usize, text: &str| refused[place].iter().any(|line| line.contains(text));
+        let is_not_heard = (0..2).any(|place| says(place, "client certificate authentication failed"));
+        (is_not_heard && says(2, "remote error: tls: bad certificate")).then_some(())
+    })
+    .await;
+    assert!(cluster[2].log_lines("ready to serve client requests").is_empty());
+}

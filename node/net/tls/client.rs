@@ -1,7 +1,7 @@
 //! The way out: a connection that was made becomes one that nobody else can read, to a server that is who it says.
 
 use super::files::{Authorities, KeyPair, Reloading};
-use super::verify::{OfAnybody, OfServers};
+use super::verify::{Allowed, OfAnybody, OfServers};
 use super::{Protocol, TlsError};
 use crate::net::Connection;
 use rustls::ClientConfig;
@@ -34,6 +34,8 @@ pub struct ClientSettings {
     pub trust: Trust,
     /// Whom the server's certificate must name, if not the host that is called.
     pub server_name: Option<String>,
+    /// Which of the servers that are believed are called. With [`Trust::Anybody`] all are.
+    pub allowed: Allowed,
     pub protocol: Protocol,
 }
 
@@ -76,12 +78,10 @@ fn make(settings: &ClientSettings) -> Result<ClientConfig, TlsError> {
     let builder = builder.with_protocol_versions(&settings.protocol.versions())?.dangerous();
     let builder = match &settings.trust {
         Trust::Anybody => builder.with_custom_certificate_verifier(Arc::new(OfAnybody(provider))),
-        Trust::System => {
-            builder.with_custom_certificate_verifier(Arc::new(OfServers::new(Authorities::read(None)?, provider)?))
-        }
-        Trust::Authorities(path) => {
-            let authorities = Authorities::read(Some(path))?;
-            builder.with_custom_certificate_verifier(Arc::new(OfServers::new(authorities, provider)?))
+        Trust::System | Trust::Authorities(_) => {
+            let path = if let Trust::Authorities(path) = &settings.trust { Some(path.as_path()) } else { None };
+            let verifier = OfServers::new(Authorities::read(path)?, settings.allowed.clone(), provider)?;
+            builder.with_custom_certificate_verifier(Arc::new(verifier))
         }
     };
     let mut config = match &settings.shown {

@@ -3,7 +3,7 @@
 use super::files::{Authorities, Reloading, revoked_serials};
 use super::names::{self, Names};
 use super::verify::OfClients;
-use super::{ServerSettings, TlsError};
+use super::{ServerSettings, TlsError, words};
 use crate::net::Connection;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -63,7 +63,7 @@ pub struct Rejected {
 impl Rejected {
     fn of(error: &io::Error) -> Self {
         let has_left = error.kind() == io::ErrorKind::UnexpectedEof;
-        Self { reason: error.to_string(), server_name: String::new(), names: None, has_left }
+        Self { reason: words::said(error), server_name: String::new(), names: None, has_left }
     }
 
     /// Says so in etcd's words.

@@ -9,6 +9,7 @@ mod files;
 mod names;
 mod self_signed;
 mod verify;
+mod words;
 
 pub use ciphers::{Protocol, Version};
 pub use client::{ClientSettings, Tls, Trust};

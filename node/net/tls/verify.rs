@@ -24,14 +24,21 @@ pub enum Allowed {
 }
 
 impl Allowed {
-    fn allows(&self, certificate: &CertificateDer<'_>) -> bool {
-        match self {
+    /// # Errors
+    /// [`NOT_ALLOWED`].
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        let is_allowed = match self {
             Allowed::All => true,
             Allowed::CommonNames(names) => names.contains(&Names::of(certificate).common_name),
             Allowed::Hostnames(names) => names.iter().any(|name| is_valid_for(certificate, name)),
-        }
+        };
+        if is_allowed { Ok(()) } else { Err(NOT_ALLOWED) }
     }
 }
+
+/// A certificate that an authority has signed, but none of [`Allowed`]. The library itself never says it without the
+/// names, and tells the other side `bad certificate`, as Go does.
+pub(super) const NOT_ALLOWED: Error = Error::InvalidCertificate(CertificateError::NotValidForName);
 
 /// What a certificate is shown for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,9 +98,7 @@ impl ClientCertVerifier for OfClients {
             let is_itself = is_authority_itself(end_entity, &self.authorities, Role::Client, now);
             if is_itself { Ok(ClientCertVerified::assertion()) } else { Err(error) }
         })?;
-        if !self.allowed.allows(end_entity) {
-            return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
-        }
+        self.allowed.check(end_entity)?;
         Ok(verified)
     }
 
@@ -125,12 +130,17 @@ impl ClientCertVerifier for OfClients {
 pub(super) struct OfServers {
     chains: Arc<WebPkiServerVerifier>,
     authorities: Authorities,
+    allowed: Allowed,
 }
 
 impl OfServers {
-    pub fn new(authorities: Authorities, provider: Arc<CryptoProvider>) -> Result<Self, VerifierBuilderError> {
+    pub fn new(
+        authorities: Authorities,
+        allowed: Allowed,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, VerifierBuilderError> {
         let builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(&authorities.roots), provider);
-        Ok(Self { chains: builder.build()?, authorities })
+        Ok(Self { chains: builder.build()?, authorities, allowed })
     }
 }
 
@@ -144,11 +154,13 @@ impl ServerCertVerifier for OfServers {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        verified.or_else(|error| {
+        let verified = verified.or_else(|error| {
             let is_itself = is_authority_itself(end_entity, &self.authorities, Role::Server, now)
                 && is_valid_for(end_entity, &server_name.to_str());
             if is_itself { Ok(ServerCertVerified::assertion()) } else { Err(error) }
-        })
+        })?;
+        self.allowed.check(end_entity)?;
+        Ok(verified)
     }
 
     fn verify_tls12_signature(

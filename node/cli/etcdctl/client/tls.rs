@@ -3,7 +3,7 @@
 use super::endpoint::Endpoint;
 use crate::cli::etcdctl::failure::Failure;
 use crate::cli::etcdctl::flags::Values;
-use crate::net::tls::{ClientSettings, KeyPair, Protocol, Tls, Trust};
+use crate::net::tls::{Allowed, ClientSettings, KeyPair, Protocol, Tls, Trust};
 use crate::net::{Reach, Sockets};
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub fn asked_for(values: &Values) -> Result<Option<ClientSettings>, Failure> {
             path => Trust::Authorities(path.into()),
         },
         server_name: None,
+        allowed: Allowed::All,
         protocol: Protocol::default(),
     }))
 }
@@ -40,7 +41,7 @@ pub fn asked_for(values: &Values) -> Result<Option<ClientSettings>, Failure> {
 pub fn reach(asked: Option<ClientSettings>, endpoints: &[Endpoint]) -> Result<Reach, Failure> {
     let by_url = || {
         let (shown, trust, server_name) = (None, Trust::System, None);
-        ClientSettings { shown, trust, server_name, protocol: Protocol::default() }
+        ClientSettings { shown, trust, server_name, allowed: Allowed::All, protocol: Protocol::default() }
     };
     let settings = asked.or_else(|| endpoints.iter().any(Endpoint::is_secure).then(by_url));
     let tls = settings.map(Tls::new).transpose().map_err(Failure::args)?;
