@@ -72,7 +72,7 @@ pub const GATES: [GateSpec; 9] = [
     gate(Gate::LeaseCheckpointPersist, "LeaseCheckpointPersist", Stage::Alpha, false,
         NoEffect("checkpoints that were recorded are always kept, as in etcd since 3.6")),
     gate(Gate::PriorityRequest, "PriorityRequest", Stage::Alpha, false, Later("request priorities")),
-    gate(Gate::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Later("peer connections")),
+    gate(Gate::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Built),
     gate(Gate::StopGrpcServiceOnDefrag, "StopGRPCServiceOnDefrag", Stage::Alpha, false, Built),
     gate(Gate::TxnModeWriteWithSharedBuffer, "TxnModeWriteWithSharedBuffer", Stage::Beta, true,
         NoEffect("it is a way of bbolt's transactions, which Keelstone does not have")),

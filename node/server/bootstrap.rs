@@ -110,8 +110,8 @@ pub fn open_with<W>(
     remove_leftovers(disk, &state_path)?;
     let storage = open_state(tools, &state_path, has_state, &wal)?;
     let storage = match settings.storage.defragment_above_bytes {
-        Some(threshold) if has_state => defragment_at_start(tools, &state_path, storage, threshold),
-        _ => storage,
+        Some(threshold) => defragment_at_start(tools, &state_path, storage, threshold),
+        None => storage,
     };
     join(&wal, &storage).with_context(|| format!("{} and {}", state_path.display(), wal_dir.display()))?;
     let identity =

@@ -1,7 +1,7 @@
 //! Sockets, bound before anything else starts, so that an address in use is the first thing an operator hears.
 
 use super::security::Secured;
-use crate::config::{ListenAddress, ListenUrl, Urls};
+use crate::config::{Gate, ListenAddress, ListenUrl, Settings, Url, Urls};
 use crate::net::tls::Entrance;
 use crate::net::{self, Gathered, Listen};
 use crate::raft::PeerService;
@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use keelstone_proto::internal::peer_server::PeerServer;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,6 +31,26 @@ pub struct Listeners {
     pub client: Vec<Listener>,
     pub client_http: Vec<Listener>,
     pub metrics: Vec<Listener>,
+}
+
+/// The address that calls to peers come from: the first that this member tells others to call it at, if the gate says so
+/// (etcd `InferLocalAddr`). None: as the system has it.
+pub fn calls_come_from(settings: &Settings) -> Option<IpAddr> {
+    if !settings.gates.enabled(Gate::SetMemberLocalAddr) {
+        return None;
+    }
+    let urls = &settings.urls.advertise_peer;
+    let mut addresses = urls.iter().filter_map(|url| url.host().parse::<IpAddr>().ok());
+    let found = addresses.find(|address| !address.is_loopback() && !address.is_unspecified());
+    let urls: Vec<&str> = urls.iter().map(Url::as_str).collect();
+    match found {
+        Some(address) => tracing::info!("LocalAddr" = %address, "setting member local address"),
+        None => tracing::warn!(
+            "advertise-peer-urls" = ?urls,
+            "unable to set a member local address due to lack of suitable local addresses"
+        ),
+    }
+    found
 }
 
 /// Binds every URL.

@@ -32,6 +32,7 @@ use crate::disk::Disk;
 use crate::lease::{Lessor, min_ttl_secs};
 use crate::logging::notify_ready;
 use crate::logging::shutdown::{Signal, Signals};
+use crate::net::{Reach, Sockets};
 use crate::raft::{
     ChangeRules, Consensus, Limits, OnApplied, Parts, PeerService, RunningConsensus, StateFiles, Timing, WAS_REMOVED,
 };
@@ -83,7 +84,9 @@ pub fn run(settings: &Settings, end_process: EndProcess) -> anyhow::Result<Ended
         let mut signals = Signals::listen().context("listen for signals")?;
         let secured = Secured::open(settings)?;
         let listeners = listen::bind(&settings.urls, &secured).await?;
-        run_member(settings, World::real(secured.to_peers), listeners, end_process, signals.wait()).await
+        let sockets = Sockets { from: listen::calls_come_from(settings) };
+        let reach = Reach { dial: Arc::new(sockets), tls: secured.to_peers };
+        run_member(settings, World::real(reach), listeners, end_process, signals.wait()).await
     })
 }
 

@@ -2,8 +2,7 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, RealDisk};
-use crate::net::tls::Tls;
-use crate::net::{Reach, Sockets};
+use crate::net::Reach;
 use crate::threads::Threads;
 use crate::types::LogPosition;
 use crate::wal;
@@ -37,13 +36,13 @@ impl fmt::Debug for Observer {
 }
 
 impl World {
-    /// That of a process, with what is said to peers behind TLS. Within the runtime.
-    pub fn real(tls: Option<Arc<Tls>>) -> Self {
+    /// That of a process, which reaches its peers so. Within the runtime.
+    pub fn real(reach: Reach) -> Self {
         Self {
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock::new()),
             threads: Threads::Own,
-            reach: Reach { dial: Arc::new(Sockets), tls },
+            reach,
             segment_bytes: wal::Settings::default().segment_bytes,
             cache_bytes: 32 * 1024 * 1024,
             observer: None,

@@ -58,7 +58,7 @@ fn start(disk: &MemoryDisk, wal_dir: &str) -> anyhow::Result<usize> {
         disk: Arc::new(disk.clone()),
         clock: Arc::new(keelstone::clock::SystemClock::new()),
         threads: Threads::Own,
-        reach: Reach { dial: Arc::new(Sockets), tls: None },
+        reach: Reach { dial: Arc::new(Sockets::default()), tls: None },
         segment_bytes: SEGMENT_BYTES,
         cache_bytes: 1 << 20,
         observer: None,

@@ -134,6 +134,15 @@ async fn a_start_defragments_where_it_frees_enough() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_says_that_it_has_nothing_to_defragment() {
+    let flags = vec!["--bootstrap-defrag-threshold-megabytes=1000".to_owned()];
+    check(ClusterSpec { flags, ..ClusterSpec::of(1) }, async |cluster| {
+        assert_eq!(cluster[0].log_lines("Skipping defragmentation").len(), 1);
+    })
+    .await;
+}
+
 /// Words and codes of etcdutl 3.7.3.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_version_of_a_state_is_migrated_and_follows_the_cluster_at_the_next_start() {

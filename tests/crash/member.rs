@@ -216,7 +216,7 @@ impl Member {
             disk: Arc::new(disk.clone()),
             clock: Arc::new(Stopped),
             threads: Threads::OnRuntime(Arc::new(AtOnce)),
-            reach: Reach { dial: Arc::new(Sockets), tls: None },
+            reach: Reach { dial: Arc::new(Sockets::default()), tls: None },
             segment_bytes: LOG.segment_bytes,
             cache_bytes: CACHE_BYTES,
             observer: None,

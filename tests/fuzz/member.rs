@@ -134,7 +134,7 @@ impl Member {
                 Threads::Own,
                 files_failed,
             ),
-            reach: Reach { dial: Arc::new(Sockets), tls: None },
+            reach: Reach { dial: Arc::new(Sockets::default()), tls: None },
             cluster: Arc::clone(&published.cluster),
             views: published.views.clone(),
             removed: Arc::default(),

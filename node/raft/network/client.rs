@@ -240,7 +240,7 @@ mod tests {
         let files = StateFiles::new(disk, "/state".into(), 1 << 20, metrics, Threads::Own, unused);
         let identity = Identity { cluster: ClusterId(1), member: MemberId(1) };
         let clock = Arc::new(crate::clock::SystemClock::new());
-        let reach = Reach { dial: Arc::new(crate::net::Sockets), tls: None };
+        let reach = Reach { dial: Arc::new(crate::net::Sockets::default()), tls: None };
         let peers = PeerClients::new(identity, timing, reach, Arc::new(files), clock, Arc::default(), Arc::default());
         let mut client = peers.client(MemberId(2), &urls, Purpose::Forward).expect("a usable URL");
         let answer = tokio::time::timeout(Duration::from_secs(60), client.info(PeerInfoRequest {})).await;

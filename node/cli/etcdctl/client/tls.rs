@@ -45,5 +45,5 @@ pub fn reach(asked: Option<ClientSettings>, endpoints: &[Endpoint]) -> Result<Re
     };
     let settings = asked.or_else(|| endpoints.iter().any(Endpoint::is_secure).then(by_url));
     let tls = settings.map(Tls::new).transpose().map_err(Failure::args)?;
-    Ok(Reach { dial: Arc::new(Sockets), tls: tls.map(Arc::new) })
+    Ok(Reach { dial: Arc::new(Sockets::default()), tls: tls.map(Arc::new) })
 }
