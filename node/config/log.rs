@@ -1,6 +1,6 @@
 //! The logger's settings (etcd `setupLogging`): first of all checks, since it reports the others.
 
-use super::settings::{Log, LogFormat, LogLevel, LogOutput};
+use super::settings::{Log, LogFormat, LogLevel, LogOutput, Rotation};
 use super::values::Values;
 
 /// Why no logger can be made; texts are etcd's and zap's.
@@ -21,6 +21,12 @@ pub enum LogError {
     Scheme { output: String, scheme: String },
     #[error("open sink \"\": open : no such file or directory")]
     EmptyOutput,
+    #[error("--log-outputs requires a single file path when --log-rotate-config-json is defined")]
+    RotationWithoutOneFile,
+    #[error("improperly formatted log rotation config: {0}")]
+    RotationSyntax(String),
+    #[error("invalid log rotation config: {0}")]
+    Rotation(String),
     #[error("--log-outputs systemd/journal is not built yet in Keelstone; systemd keeps what goes to stderr")]
     Journal,
 }
@@ -38,7 +44,20 @@ pub fn read(values: &Values) -> Result<Log, LogError> {
         "console" => LogFormat::Console,
         other => return Err(LogError::Format(other.to_owned())),
     };
-    Ok(Log { level, format, outputs })
+    let rotation = if values.bool("enable-log-rotation") { Some(read_rotation(values)?) } else { None };
+    Ok(Log { level, format, outputs, rotation })
+}
+
+fn read_rotation(values: &Values) -> Result<Rotation, LogError> {
+    let words = values.words("log-outputs");
+    let files = words.iter().filter(|word| !matches!(word.as_str(), "default" | "stderr" | "stdout")).count();
+    if files > 1 || (files == 0 && words.len() == 1) {
+        return Err(LogError::RotationWithoutOneFile);
+    }
+    serde_json::from_str(values.text("log-rotation-config-json")).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => LogError::Rotation(error.to_string()),
+        _ => LogError::RotationSyntax(error.to_string()),
+    })
 }
 
 fn read_level(text: &str) -> Result<LogLevel, LogError> {
@@ -114,6 +133,29 @@ mod tests {
     }
 
     #[test]
+    fn rotation_takes_one_file_and_its_rules() {
+        let with = |outputs, json| {
+            let rotation = ("enable-log-rotation", "true");
+            log(&[("log-outputs", outputs), ("log-rotation-config-json", json), rotation]).map(|log| log.rotation)
+        };
+        let rules =
+            with("stderr,a.log", r#"{"maxsize": 1, "maxage": 2, "maxbackups": 3, "compress": true, "other": 1}"#);
+        let expected =
+            Rotation { max_megabytes: 1, max_age_days: 2, max_backups: 3, local_time: false, compress: true };
+        assert_eq!(rules, Ok(Some(expected)));
+        assert_eq!(with("a.log", "{}").map(|rules| rules.map(|rules| rules.max_bytes())), Ok(Some(100 << 20)));
+        for (outputs, json, said) in [
+            ("a,b", "{}", "--log-outputs requires a single file path"),
+            ("stdout", "{}", "--log-outputs requires a single file path"),
+            ("a", "{", "improperly formatted log rotation config: "),
+            ("a", r#"{"maxsize": true}"#, "invalid log rotation config: "),
+        ] {
+            let refused = with(outputs, json).unwrap_err();
+            assert!(refused.starts_with(said), "{refused}");
+        }
+    }
+
+    #[test]
     fn levels_are_zaps() {
         for (text, level) in [("", LogLevel::Info), ("WARNING", LogLevel::Warn), ("dpanic", LogLevel::Fatal)] {
             assert_eq!(log(&[("log-level", text)]).unwrap().level, level);
@@ -130,6 +172,10 @@ mod tests {
             (("log-outputs", "foo://x"), "open sink \"foo://x\": no sink found for scheme \"foo\""),
             (("log-outputs", ""), "open sink \"\": open : no such file or directory"),
             (("log-level", "foo"), "panic: unrecognized level: \"foo\""),
+            (
+                ("enable-log-rotation", "true"),
+                "--log-outputs requires a single file path when --log-rotate-config-json is defined",
+            ),
             (("log-format", "foo"), "unknown log format: foo, supported values json, console"),
         ] {
             assert_eq!(log(&[setting]).unwrap_err(), said);

@@ -32,7 +32,7 @@ pub use notice::Notice;
 pub use security::Security;
 pub use settings::{
     AutoCompaction, Compaction, GrpcKeepalive, Http, Limits, Log, LogFormat, LogLevel, LogOutput, Member, Observe,
-    Raft, ServerPing, Settings, Storage, Urls, Watch,
+    Raft, Rotation, ServerPing, Settings, Storage, Urls, Watch,
 };
 pub use url::{ListenAddress, ListenUrl, Url, UrlError};
 

@@ -223,12 +223,41 @@ pub struct Log {
     pub format: LogFormat,
     /// Without repetition. Empty: log nothing (`/dev/null` among the outputs).
     pub outputs: Vec<LogOutput>,
+    /// Of the one file among the outputs.
+    pub rotation: Option<Rotation>,
+}
+
+/// When a log file is put aside and begun anew, and what becomes of those before (`--log-rotation-config-json`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct Rotation {
+    /// Zero: 100.
+    #[serde(rename = "maxsize")]
+    pub max_megabytes: u64,
+    /// Zero: they are kept however old they are.
+    #[serde(rename = "maxage")]
+    pub max_age_days: u32,
+    /// Zero: all are kept.
+    #[serde(rename = "maxbackups")]
+    pub max_backups: usize,
+    /// Their names have the local time and not UTC.
+    #[serde(rename = "localtime")]
+    pub local_time: bool,
+    pub compress: bool,
+}
+
+impl Rotation {
+    /// The longest that a file may be.
+    pub fn max_bytes(&self) -> u64 {
+        let megabytes = if self.max_megabytes == 0 { 100 } else { self.max_megabytes };
+        megabytes.saturating_mul(1 << 20)
+    }
 }
 
 impl Default for Log {
     /// How lines are written before the settings are known.
     fn default() -> Self {
-        Log { level: LogLevel::Info, format: LogFormat::Json, outputs: vec![LogOutput::Stderr] }
+        Log { level: LogLevel::Info, format: LogFormat::Json, outputs: vec![LogOutput::Stderr], rotation: None }
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod format;
 mod layer;
+mod rotating;
 mod sampling;
 pub mod shutdown;
 mod systemd;
@@ -51,7 +52,7 @@ static PROCESS_LOG: OnceLock<Logger> = OnceLock::new();
 /// # Errors
 /// An output cannot be opened; nothing was set up then. Setting up a second log is a bug and panics.
 pub fn init(log: &Log) -> Result<(), OutputError> {
-    let logger = writer::start(&log.outputs)?;
+    let logger = writer::start(&log.outputs, log.rotation)?;
     let subscriber = tracing_subscriber::registry().with(layer(log, logger.clone()));
     tracing::subscriber::set_global_default(subscriber).expect("the log is set up once");
     PROCESS_LOG.set(logger).expect("the log is set up once");

@@ -11,8 +11,8 @@ use tracing::{debug, error, info, info_span, warn};
 fn lines(format: LogFormat, level: LogLevel, say: impl FnOnce()) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let log = Log { level, format, outputs: vec![LogOutput::File(path.clone())] };
-    let logger = writer::start(&log.outputs).unwrap();
+    let log = Log { level, format, outputs: vec![LogOutput::File(path.clone())], rotation: None };
+    let logger = writer::start(&log.outputs, None).unwrap();
     let subscriber = tracing_subscriber::registry().with(layer(&log, logger.clone()));
     tracing::subscriber::with_default(subscriber, say);
     logger.flush();
@@ -111,7 +111,7 @@ fn a_librarys_error_is_a_warning_and_its_info_is_not_heard() {
 
 #[test]
 fn an_output_that_cannot_be_opened_is_named_as_by_zap() {
-    let error = writer::start(&[LogOutput::File("/nope/x".into())]).unwrap_err();
+    let error = writer::start(&[LogOutput::File("/nope/x".into())], None).unwrap_err();
     assert_eq!(error.to_string(), "open sink \"/nope/x\": open /nope/x: no such file or directory");
 }
 
@@ -122,7 +122,7 @@ fn lines_that_the_output_does_not_take_are_dropped_and_counted() {
     let path = dir.path().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    let logger = writer::start(&[LogOutput::File(path.clone())]).unwrap();
+    let logger = writer::start(&[LogOutput::File(path.clone())], None).unwrap();
     let began = std::time::Instant::now();
     for _ in 0..20_000 {
         logger.write("x".repeat(100));

@@ -2,7 +2,8 @@
 //! for a fatal line, which waits a bounded time.
 
 use super::format::{self, Fields, Head};
-use crate::config::{LogFormat, LogOutput};
+use super::rotating::RotatingFile;
+use crate::config::{LogFormat, LogOutput, Rotation};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -72,18 +73,21 @@ enum Output {
     Stderr,
     Stdout,
     File(File),
+    Rotating(RotatingFile),
 }
 
 impl Output {
-    fn open(output: &LogOutput) -> Result<Output, OutputError> {
-        Ok(match output {
-            LogOutput::Stderr => Output::Stderr,
-            LogOutput::Stdout => Output::Stdout,
-            LogOutput::File(path) => {
-                let file = OpenOptions::new().append(true).create(true).open(path);
-                Output::File(file.map_err(|source| OutputError { path: path.display().to_string(), source })?)
-            }
-        })
+    fn open(output: &LogOutput, rotation: Option<Rotation>) -> Result<Output, OutputError> {
+        let path = match output {
+            LogOutput::Stderr => return Ok(Output::Stderr),
+            LogOutput::Stdout => return Ok(Output::Stdout),
+            LogOutput::File(path) => path,
+        };
+        let opened = match rotation {
+            Some(rules) => RotatingFile::open(path, rules).map(Output::Rotating),
+            None => OpenOptions::new().append(true).create(true).open(path).map(Output::File),
+        };
+        opened.map_err(|source| OutputError { path: path.display().to_string(), source })
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -95,13 +99,14 @@ impl Output {
                 stdout.flush()
             }
             Output::File(file) => file.write_all(lines),
+            Output::Rotating(file) => file.write(lines),
         }
     }
 }
 
 /// Opens the outputs and starts the thread, which ends when the last [`Logger`] is dropped.
-pub fn start(outputs: &[LogOutput]) -> Result<Logger, OutputError> {
-    let outputs = outputs.iter().map(Output::open).collect::<Result<Vec<_>, _>>()?;
+pub fn start(outputs: &[LogOutput], rotation: Option<Rotation>) -> Result<Logger, OutputError> {
+    let outputs = outputs.iter().map(|output| Output::open(output, rotation)).collect::<Result<Vec<_>, _>>()?;
     let (jobs, queue) = sync_channel(QUEUE_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
     let lost = Arc::clone(&dropped);

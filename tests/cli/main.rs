@@ -230,6 +230,26 @@ fn logs_go_where_they_are_sent_in_the_form_asked_for() {
 }
 
 #[test]
+fn a_full_log_file_is_put_aside() {
+    for program in programs() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = "before\n".repeat((1 << 20) / 7);
+        std::fs::write(dir.path().join("a.log"), &before).unwrap();
+        let rules = "--log-rotation-config-json={\"maxsize\": 1}";
+        let args = ["--log-outputs=a.log", "--enable-log-rotation", rules, "--election-timeout=0"];
+        let ended = program.run(dir.path(), &args, &[]);
+        assert_eq!(ended.status.code(), Some(1), "{}: {ended:?}", program.name);
+        let aside = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let aside: Vec<_> =
+            aside.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("a-2")).collect();
+        assert_eq!(aside.len(), 1, "{}", program.name);
+        assert_eq!(std::fs::read_to_string(&aside[0]).unwrap(), before, "{}", program.name);
+        let text = std::fs::read_to_string(dir.path().join("a.log")).unwrap();
+        assert!(text.contains("failed to verify flags") && !text.contains("before"), "{}: {text}", program.name);
+    }
+}
+
+#[test]
 fn systemd_is_told_once_the_server_is_ready() {
     for program in programs() {
         let dir = tempfile::tempdir().unwrap();
