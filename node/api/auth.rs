@@ -60,10 +60,9 @@ impl AuthService {
     /// Does work with a password aside, one after the other.
     async fn with_password<T: Send + 'static>(
         &self,
-        password: String,
+        password: Arc<Password>,
         work: impl FnOnce(&Password) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let password = Password::new(password);
         let _turn = self.hashing.acquire().await.map_err(|_| ApiError::Stopped)?;
         self.node.aside(move || work(&password)).await
     }
@@ -71,13 +70,14 @@ impl AuthService {
     /// As entries have it.
     async fn hashed(&self, password: String) -> Result<String, ApiError> {
         let cost = self.node.gate.settings.bcrypt_cost;
+        let password = Arc::new(Password::new(password));
         let hash = self.with_password(password, move |password| password.hash(cost)).await?;
         // etcd has no code for it either.
         Ok(STANDARD.encode(hash.map_err(|error: HashError| ApiError::Raw(error.to_string()))?))
     }
 
     /// The revision of access control at which the password was right.
-    async fn check_password(&self, name: &str, password: String) -> Result<u64, ApiError> {
+    async fn check_password(&self, name: &str, password: &Arc<Password>) -> Result<u64, ApiError> {
         let state = self.node.gate.access().state();
         if !state.is_enabled() {
             return Err(AuthError::AuthNotEnabled.into());
@@ -87,15 +87,16 @@ impl AuthService {
             return Err(AuthError::NoPasswordUser.into());
         }
         let hash = user.password.clone();
-        let matches = self.with_password(password, move |password| password.matches(&hash)).await?;
+        let matches = self.with_password(password.clone(), move |password| password.matches(&hash)).await?;
         if matches { Ok(state.revision()) } else { Err(AuthError::AuthFailed.into()) }
     }
 
     /// A password that was right until then may be another when the entry is applied: then once more.
     async fn token(&self, name: String, password: String) -> Result<pb::AuthenticateResponse, ApiError> {
+        let password = Arc::new(Password::new(password));
         self.node.read_index().await?;
         loop {
-            let checked = self.check_password(&name, password.clone()).await;
+            let checked = self.check_password(&name, &password).await;
             let checked_at = checked.inspect_err(|error| {
                 if *error != ApiError::AuthNotEnabled {
                     tracing::warn!(user = name, %error, "invalid authentication was requested");

@@ -156,6 +156,17 @@ mod tests {
         assert_eq!(Rpc::from_path("/etcdserverpb.KV/range"), None);
     }
 
+    /// grpc-go served a path without its first slash while checks by path did not know it.
+    #[test]
+    fn cve_2026_33186_a_path_without_its_slash_leads_nowhere() {
+        for rpc in Rpc::ALL {
+            let path = format!("{}/{}", rpc.labels().service, rpc.labels().method);
+            for path in [path.clone(), format!("//{path}"), format!("/{path}/")] {
+                assert_eq!(Rpc::from_path(&path), None, "{path}");
+            }
+        }
+    }
+
     /// The descriptor set is searched as bytes: a method's name stands in it, whatever its service.
     #[test]
     fn every_call_is_in_the_wire_interface() {

@@ -7,6 +7,7 @@ use crate::auth::{AuthError, AuthState, Change, Permission, ROOT_ROLE, UserOptio
 use crate::defect::{self, Defect};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use keelstone_proto::authpb;
 use keelstone_proto::etcdserverpb::{self as pb, ResponseHeader};
 use std::sync::Arc;
@@ -166,7 +167,9 @@ pub(super) fn role_list(scope: &Scope<'_, '_>) -> Applied {
 
 pub(super) fn role_grant_permission(scope: &mut Scope<'_, '_>, request: pb::AuthRoleGrantPermissionRequest) -> Applied {
     let given = request.perm.ok_or(ApplyError::from(AuthError::PermissionNotGiven))?;
-    let permission = Permission { kind: given.perm_type, key: given.key, range_end: given.range_end };
+    // The state outlives the entry, whose bytes these are slices of.
+    let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+    let permission = Permission { kind: given.perm_type, key: own(&given.key), range_end: own(&given.range_end) };
     let header = scope.change_auth(|auth| auth.grant_permission(&request.name, permission))?;
     done(AuthReply::RoleGrantPermission(pb::AuthRoleGrantPermissionResponse { header }))
 }
