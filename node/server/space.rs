@@ -130,6 +130,8 @@ fn is_low(available_bytes: u64, reserve_bytes: u64, was_low: bool) -> bool {
 struct Reading {
     is_raised: bool,
     total_bytes: i64,
+    /// Since the last look. An operator who clears the alarm of a full state is believed until more comes, as in etcd.
+    has_grown: bool,
     quota_bytes: i64,
     disk_is_low: bool,
     /// Whether an alarm may be cleared without the operator.
@@ -138,10 +140,10 @@ struct Reading {
 
 /// None: let it be.
 fn decide(reading: Reading) -> Option<AlarmAction> {
-    let Reading { is_raised, total_bytes, quota_bytes, disk_is_low, may_clear } = reading;
+    let Reading { is_raised, total_bytes, has_grown, quota_bytes, disk_is_low, may_clear } = reading;
     // As where puts are refused (`api::Node`).
     let filled_bytes = total_bytes.saturating_sub(EMPTY_FILE_BYTES);
-    let is_full = disk_is_low || (quota_bytes >= 0 && filled_bytes >= quota_bytes);
+    let is_full = disk_is_low || (has_grown && quota_bytes >= 0 && filled_bytes >= quota_bytes);
     // Nine tenths, so that the next few puts do not raise it again.
     let is_well_below = quota_bytes < 0 || filled_bytes < quota_bytes / 10 * 9;
     match is_raised {
@@ -176,30 +178,40 @@ impl SpaceAlarm {
     async fn follow(&self) {
         let mut interval = tokio::time::interval(ALARM_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut seen_bytes = None;
         loop {
             interval.tick().await;
+            let total_bytes = (self.total_bytes)();
             let own = Alarm { kind: AlarmType::NoSpace, member: self.consensus.member_id() };
             let reading = Reading {
                 is_raised: self.alarms.load().get(Some(own.kind)).any(|alarm| alarm == own),
-                total_bytes: (self.total_bytes)(),
+                total_bytes,
+                has_grown: seen_bytes.is_none_or(|seen| total_bytes > seen),
                 quota_bytes: self.quota_bytes,
                 disk_is_low: self.room.is_low(),
                 may_clear: self.may_clear,
             };
-            if let Some(action) = decide(reading) {
-                self.propose(action, reading).await;
+            // One that failed is tried again at the next look.
+            let is_done = match decide(reading) {
+                Some(action) => self.propose(action, reading).await,
+                None => true,
+            };
+            if is_done {
+                seen_bytes = Some(total_bytes);
             }
         }
     }
 
-    async fn propose(&self, action: AlarmAction, reading: Reading) {
+    /// False if it has failed.
+    async fn propose(&self, action: AlarmAction, reading: Reading) -> bool {
         let alarm = AlarmRequest {
             action: action.into(),
             member_id: self.consensus.member_id().0,
             alarm: PbAlarmType::Nospace.into(),
         };
         let entry = InternalRaftRequest { alarm: Some(alarm), ..Default::default() };
-        match self.consensus.propose(entry).await {
+        let proposed = self.consensus.propose(entry).await;
+        match &proposed {
             Ok(_) => tracing::warn!(
                 action = action.as_str_name(),
                 "current-db-size-bytes" = reading.total_bytes,
@@ -207,9 +219,9 @@ impl SpaceAlarm {
                 "disk-is-low" = reading.disk_is_low,
                 "changed the space alarm of this member"
             ),
-            // The next look tries again.
             Err(error) => tracing::warn!(%error, action = action.as_str_name(), "failed to change the space alarm"),
         }
+        proposed.is_ok()
     }
 }
 
@@ -217,8 +229,14 @@ impl SpaceAlarm {
 mod tests {
     use super::*;
 
-    const FINE: Reading =
-        Reading { is_raised: false, total_bytes: file(10), quota_bytes: 100, disk_is_low: false, may_clear: true };
+    const FINE: Reading = Reading {
+        is_raised: false,
+        total_bytes: file(10),
+        has_grown: true,
+        quota_bytes: 100,
+        disk_is_low: false,
+        may_clear: true,
+    };
 
     const fn file(bytes: i64) -> i64 {
         EMPTY_FILE_BYTES + bytes
@@ -229,6 +247,7 @@ mod tests {
         assert_eq!(decide(FINE), None);
         assert_eq!(decide(Reading { total_bytes: file(100), ..FINE }), Some(AlarmAction::Activate));
         assert_eq!(decide(Reading { disk_is_low: true, ..FINE }), Some(AlarmAction::Activate));
+        assert_eq!(decide(Reading { total_bytes: file(100), has_grown: false, ..FINE }), None, "it was cleared");
         assert_eq!(decide(Reading { quota_bytes: -1, total_bytes: i64::MAX, ..FINE }), None);
     }
 
