@@ -108,11 +108,19 @@ impl Consensus {
     pub(super) async fn follow_leadership(self, known: watch::Sender<Option<MemberId>>) {
         let mut server = self.inner.raft.server_metrics();
         let period = (self.inner.timing.heartbeat / 2).max(Duration::from_millis(5));
+        let mut applied = self.inner.applied_term.clone();
         let mut primary_term = None;
         loop {
             // Silence has no event, so the clock asks too.
-            if let Ok(Err(_ended)) = tokio::time::timeout(period, server.changed()).await {
-                return;
+            tokio::select! {
+                changed = server.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                // At once: a lease that is granted before the lessor knows is given an election more to live.
+                Ok(()) = applied.changed() => {}
+                () = tokio::time::sleep(period) => {}
             }
             let metrics = self.metrics();
             let leader = self.inner.leadership.leader(&metrics);
