@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Copied and synced at once. What the log writes meanwhile waits for such a sync, so it must be short.
-const SLICE_BYTES: usize = 4 << 20;
+const SLICE_BYTES: usize = 512 << 10;
 /// Kept free on the disk beside the copy.
 const RESERVE_BYTES: u64 = 64 << 20;
 /// How often the copy may be left behind by what is written before it is given up.
