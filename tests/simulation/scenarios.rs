@@ -35,6 +35,11 @@ pub const ALL: &[Scenario] = &[
         play: |clients, wishes| Box::pin(wall_clock(clients, wishes)),
     },
     Scenario {
+        name: "a_lease_of_a_member_that_has_just_started_ends_in_its_time",
+        members: 1,
+        play: |clients, wishes| Box::pin(first_lease(clients, wishes)),
+    },
+    Scenario {
         name: "a_single_member_without_room_ends_and_keeps_all_that_it_acknowledged",
         members: 1,
         play: |clients, wishes| Box::pin(no_room(clients, wishes)),
@@ -207,6 +212,20 @@ async fn wall_clock(clients: Vec<Client>, wishes: Wishes) {
         (clients[0].get("leased").await.ok()?.count == 0).then_some(())
     })
     .await;
+}
+
+async fn first_lease(clients: Vec<Client>, _: Wishes) {
+    const TTL: Duration = Duration::from_secs(2);
+    let client = &clients[0];
+    wait::until("the member to grant a lease", PATIENCE, || async { client.grant(2, 7).await.ok() }).await;
+    let granted = Instant::now();
+    wait::until("the lease to end", PATIENCE, || async {
+        (client.time_to_live(7, false).await.ok()?.ttl == -1).then_some(())
+    })
+    .await;
+    // Leases that are due are looked for every half second; an election timeout is a second.
+    let over = granted.elapsed().checked_sub(TTL).expect("no lease ends before its time");
+    assert!(over < Duration::from_millis(900), "{over:?} longer than it should");
 }
 
 async fn no_room(clients: Vec<Client>, wishes: Wishes) {
