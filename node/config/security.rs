@@ -114,28 +114,23 @@ pub fn read(values: &Values, data_dir: &Path) -> Result<Security, SettingsError>
     };
     let for_clients = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"];
     let is_secure = for_clients.iter().flat_map(|flag| values.urls(flag)).any(|url| url.scheme().is_secure());
-    let client_certificate = certificate(values, "", "auto-tls", || made("client", &for_clients[..2]));
+    let client_certificate = match certificate(values, "", "auto-tls", || made("client", &for_clients[..2])) {
+        // What nobody is shown is not looked at, as in etcd.
+        Err(SettingsError::HalfPair(..)) if !is_secure => Certificate::None,
+        other => other?,
+    };
     let client = Side {
-        certificate: match client_certificate {
-            // What nobody is shown is not looked at, as in etcd.
-            Err(SettingsError::HalfPair(..)) if !is_secure => Certificate::None,
-            other => other?,
-        },
-        client_pair: pair(values, "client-cert-file", "client-key-file", SettingsError::HalfClientPair)?,
-        trusted_ca: path(values, "trusted-ca-file"),
-        client_cert_auth: values.bool("client-cert-auth"),
         allowed: allowed(values, "client-transport-security.allowed-cn", "client-cert-allowed-hostname")?,
         revocations: path(values, "client-crl-file"),
         skips_address_check: values.bool("client-transport-security.skip-client-san-verification"),
+        ..side(values, "", client_certificate)?
     };
+    let peer_certificate = certificate(values, "peer-", "peer-auto-tls", || made("peer", &["listen-peer-urls"]))?;
     let peer = Side {
-        certificate: certificate(values, "peer-", "peer-auto-tls", || made("peer", &["listen-peer-urls"]))?,
-        client_pair: pair(values, "peer-client-cert-file", "peer-client-key-file", SettingsError::HalfClientPair)?,
-        trusted_ca: path(values, "peer-trusted-ca-file"),
-        client_cert_auth: values.bool("peer-client-cert-auth"),
         allowed: allowed(values, "peer-cert-allowed-cn", "peer-cert-allowed-hostname")?,
         revocations: path(values, "peer-crl-file"),
         skips_address_check: values.bool("peer-skip-client-san-verification"),
+        ..side(values, "peer-", peer_certificate)?
     };
     Ok(Security { client, peer, protocol })
 }
@@ -163,6 +158,21 @@ pub fn check_urls(security: &Security, urls: &Urls) -> Result<(), SettingsError>
         }
     }
     Ok(())
+}
+
+/// What flags of the same name, but for `prefix`, say.
+fn side(values: &Values, prefix: &str, certificate: Certificate) -> Result<Side, SettingsError> {
+    let flag = |name: &str| format!("{prefix}{name}");
+    let (cert, key) = (flag("client-cert-file"), flag("client-key-file"));
+    Ok(Side {
+        certificate,
+        client_pair: pair(values, &cert, &key, SettingsError::HalfClientPair)?,
+        trusted_ca: path(values, &flag("trusted-ca-file")),
+        client_cert_auth: values.bool(&flag("client-cert-auth")),
+        allowed: Allowed::All,
+        revocations: None,
+        skips_address_check: false,
+    })
 }
 
 fn allowed(values: &Values, cns: &str, hostnames: &str) -> Result<Allowed, SettingsError> {

@@ -5,6 +5,7 @@ use crate::import::{fill, has_lease, same_hash};
 use crate::programs::text_of;
 use crate::suite;
 use keelstone_harness::{Client, free_port, tools, wait};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -118,13 +119,21 @@ impl Machines {
 impl Drop for Machines {
     fn drop(&mut self) {
         for machine in &self.0 {
-            // One that ended by itself was told of by who missed it.
-            machine.run("systemctl stop etcd || true");
+            machine.kill();
         }
     }
 }
 
 impl Machine {
+    /// Ends what was started and not stopped, as when a test has failed.
+    fn kill(&self) {
+        let pid = std::fs::read_to_string(self.root.join("pid")).ok();
+        let pid = pid.and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw);
+        if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::KILL)) {
+            eprintln!("{} is not killed: {error}", self.root.display());
+        }
+    }
+
     /// Runs a block of README with paths below the root.
     fn run(&self, block: &str) -> String {
         let root = text_of(&self.root);

@@ -1,12 +1,12 @@
 //! One call to one server, as bytes or as messages, with whatever metadata: nothing here keeps a client from
 //! sending nonsense.
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
+use keelstone_harness::RawCodec;
 use prost::Message;
 use std::time::Duration;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -96,45 +96,7 @@ where
 pub async fn raw(channel: &Channel, path: Path, message: Bytes, metadata: Metadata) -> Result<Bytes, Status> {
     in_time(async {
         let path = PathAndQuery::from_static(path);
-        Ok(ready(channel).await?.unary(metadata.wrap(message), path, Raw).await?.into_inner())
+        Ok(ready(channel).await?.unary(metadata.wrap(message), path, RawCodec).await?.into_inner())
     })
     .await
-}
-
-/// Passes bytes on.
-#[derive(Debug, Clone, Copy)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Raw;
-    type Decoder = Raw;
-
-    fn encoder(&mut self) -> Raw {
-        Raw
-    }
-
-    fn decoder(&mut self) -> Raw {
-        Raw
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, target: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        target.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(source.copy_to_bytes(source.remaining())))
-    }
 }

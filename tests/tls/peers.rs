@@ -75,14 +75,9 @@ async fn a_certificate_for_calls_may_be_another_than_for_listening() {
     replicates(&cluster, &[0, 1, 2]).await;
 }
 
-/// A member with a certificate of another authority is heard by nobody, and does not disturb the others.
-#[tokio::test]
-async fn a_member_that_shows_the_wrong_certificate_stays_alone() {
-    let folder = folder("wrong");
-    let (authority, stranger) = (Authority::new(&folder, "ca"), Authority::new(&folder, "stranger"));
-    let (right, wrong) = (authority.sign("right", LOCAL), stranger.sign("wrong", LOCAL));
-    let mut cluster = Cluster::prepare(suite(), &spec(3, mutual(&authority, &right))).await;
-    // It trusts the others, but shows what they do not trust.
+/// Three members, of which the third shows `wrong`. The other two replicate.
+async fn two_and_one_that_shows(wrong: &Pair, flags: Vec<String>) -> Cluster {
+    let mut cluster = Cluster::prepare(suite(), &spec(3, flags)).await;
     let shown =
         [format!("--peer-cert-file={}", wrong.cert.display()), format!("--peer-key-file={}", wrong.key.display())];
     cluster[2].add_flags(&shown.each_ref().map(String::as_str));
@@ -93,6 +88,17 @@ async fn a_member_that_shows_the_wrong_certificate_stays_alone() {
         cluster[place].ready().await;
     }
     replicates(&cluster, &[0, 1]).await;
+    cluster
+}
+
+/// A member with a certificate of another authority is heard by nobody, and does not disturb the others.
+#[tokio::test]
+async fn a_member_that_shows_the_wrong_certificate_stays_alone() {
+    let folder = folder("wrong");
+    let (authority, stranger) = (Authority::new(&folder, "ca"), Authority::new(&folder, "stranger"));
+    let (right, wrong) = (authority.sign("right", LOCAL), stranger.sign("wrong", LOCAL));
+    // It trusts the others, but shows what they do not trust.
+    let cluster = two_and_one_that_shows(&wrong, mutual(&authority, &right)).await;
     wait::until("its calls to be refused", LIMIT, || async {
         let refused = |place: usize| !cluster[place].log_lines("rejected connection on peer endpoint").is_empty();
         (refused(0) || refused(1)).then_some(())
@@ -110,17 +116,7 @@ async fn a_member_by_a_name_that_is_not_allowed_is_neither_heard_nor_called() {
     let wrong = authority.sign("wrong", Wanted { common_name: "wrong", ..LOCAL });
     let mut flags = mutual(&authority, &right);
     flags.push("--peer-cert-allowed-cn=right".to_owned());
-    let mut cluster = Cluster::prepare(suite(), &spec(3, flags)).await;
-    let shown =
-        [format!("--peer-cert-file={}", wrong.cert.display()), format!("--peer-key-file={}", wrong.key.display())];
-    cluster[2].add_flags(&shown.each_ref().map(String::as_str));
-    for place in 0..3 {
-        cluster.launch(place);
-    }
-    for place in 0..2 {
-        cluster[place].ready().await;
-    }
-    replicates(&cluster, &[0, 1]).await;
+    let cluster = two_and_one_that_shows(&wrong, flags).await;
     wait::until("calls to be refused in both directions", LIMIT, || async {
         // Who calls it tells it what it thinks of its certificate.
         let refused = [0, 1, 2].map(|place| cluster[place].log_lines("rejected connection on peer endpoint"));

@@ -47,7 +47,7 @@ pub fn answer<B>(gateway: Gateway, rpc: Rpc, caller: Caller, request: &mut Reque
     let has_bearer = subprotocol(request.headers()).is_some_and(|protocol| protocol.starts_with("Bearer"));
     let parts = request_of(request.headers());
     let upgrading = hyper::upgrade::on(request);
-    // Ends with the connection, which is a task that is awaited when the member stops.
+    // Ends with its call, as all streams do when the member stops, or when the client goes away.
     tokio::spawn(async move {
         match upgrading.await {
             Ok(upgraded) => {

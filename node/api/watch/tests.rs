@@ -144,6 +144,7 @@ fn check<F: Future<Output = ()>>(settings: Settings, test: impl FnOnce(Writer, C
         let catching_up = tokio::task::spawn_local(async move { catch_up.catch_up().await });
         let withdrawn = Arc::clone(&store.withdrawn);
         let permits = Permits {
+            // Else `permit`, whose answers are what is looked at, would not be asked.
             is_closed: Box::new(|| true),
             permit: Box::new(|asker, interval| {
                 let permitted = match asker.token() {

@@ -2,18 +2,14 @@
 
 use super::files::{Authorities, KeyPair, Reloading};
 use super::verify::{Allowed, OfAnybody, OfServers};
-use super::{Protocol, TlsError};
+use super::{Protocol, TlsError, in_time};
 use crate::net::Connection;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_rustls::TlsConnector;
-
-/// How long a handshake may take, as in etcd.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which servers are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +28,6 @@ pub struct ClientSettings {
     /// Shown to a server that asks.
     pub shown: Option<KeyPair>,
     pub trust: Trust,
-    /// Whom the server's certificate must name, if not the host that is called.
-    pub server_name: Option<String>,
     /// Which of the servers that are believed are called. With [`Trust::Anybody`] all are.
     pub allowed: Allowed,
     pub protocol: Protocol,
@@ -41,10 +35,7 @@ pub struct ClientSettings {
 
 /// TLS as a client speaks it.
 #[derive(Debug)]
-pub struct Tls {
-    config: Reloading<ClientConfig>,
-    server_name: Option<String>,
-}
+pub struct Tls(Reloading<ClientConfig>);
 
 impl Tls {
     /// # Errors
@@ -55,8 +46,7 @@ impl Tls {
         if let Trust::Authorities(path) = &settings.trust {
             files.push(path.clone());
         }
-        let server_name = settings.server_name.clone();
-        Ok(Self { config: Reloading::new(files, move || make(&settings))?, server_name })
+        Ok(Self(Reloading::new(files, move || make(&settings))?))
     }
 
     /// Shakes hands over `connection` with the server on `host`.
@@ -64,11 +54,10 @@ impl Tls {
     /// # Errors
     /// It is not who it should be, or it does not take this client, or it speaks no TLS.
     pub async fn shake_hands(&self, connection: Connection, host: &str) -> io::Result<Connection> {
-        let name = ServerName::try_from(self.server_name.as_deref().unwrap_or(host).to_owned());
+        let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let shaking = TlsConnector::from(self.config.current()).connect(name, connection);
-        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking).await;
-        Ok(Box::new(stream.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake within 10s"))??))
+        let shaking = TlsConnector::from(self.0.current()).connect(name, connection);
+        Ok(Box::new(in_time(shaking).await??))
     }
 }
 
@@ -77,7 +66,7 @@ fn make(settings: &ClientSettings) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_protocol_versions(&settings.protocol.versions())?.dangerous();
     let builder = match &settings.trust {
-        Trust::Anybody => builder.with_custom_certificate_verifier(Arc::new(OfAnybody(provider))),
+        Trust::Anybody => builder.with_custom_certificate_verifier(Arc::new(OfAnybody { provider })),
         Trust::System | Trust::Authorities(_) => {
             let path = if let Trust::Authorities(path) = &settings.trust { Some(path.as_path()) } else { None };
             let verifier = OfServers::new(Authorities::read(path)?, settings.allowed.clone(), provider)?;

@@ -3,7 +3,7 @@
 use super::files::{Authorities, Reloading, revoked_serials};
 use super::names::{self, Names};
 use super::verify::OfClients;
-use super::{ServerSettings, TlsError, words};
+use super::{ServerSettings, TlsError, in_time, words};
 use crate::net::Connection;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -13,13 +13,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long a handshake may take (etcd `tlsHandshakeTimeout`).
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection: a record of the handshake.
 const HANDSHAKE: u8 = 22;
 
@@ -123,9 +120,7 @@ impl Entrance {
             };
             door.shake_hands(connection, from).await
         };
-        tokio::time::timeout(HANDSHAKE_TIMEOUT, entering).await.unwrap_or_else(|_| {
-            Err(Rejected::of(&io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake within 10s")))
-        })
+        in_time(entering).await.unwrap_or_else(|error| Err(Rejected::of(&error)))
     }
 }
 
@@ -229,24 +224,24 @@ impl Made {
 /// A connection of which the first byte was read, and is read again.
 struct Begun {
     connection: Connection,
+    /// None once it is handed over.
     first: Option<u8>,
-    /// `first` was not handed over yet.
-    is_due: bool,
 }
 
 impl Begun {
     async fn read(mut connection: Connection) -> io::Result<Self> {
         let mut byte = [0];
         let first = (connection.read(&mut byte).await? == 1).then_some(byte[0]);
-        Ok(Self { connection, first, is_due: first.is_some() })
+        Ok(Self { connection, first })
     }
 }
 
 impl AsyncRead for Begun {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.is_due && buffer.remaining() > 0 {
-            buffer.put_slice(self.first.as_slice());
-            self.is_due = false;
+        if buffer.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            buffer.put_slice(&[first]);
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.connection).poll_read(cx, buffer)

@@ -19,8 +19,20 @@ pub use names::Names;
 pub use self_signed::{SelfSigned, make_or_find};
 pub use verify::Allowed;
 
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a handshake may take (etcd `tlsHandshakeTimeout`).
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// # Errors
+/// `TimedOut`: it takes too long.
+async fn in_time<T>(shaking: impl Future<Output = T>) -> io::Result<T> {
+    let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking).await;
+    shaken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake within 10s"))
+}
 
 /// What listeners of one kind, for clients or for peers, are told.
 #[derive(Clone, Debug)]

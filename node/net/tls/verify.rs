@@ -5,7 +5,7 @@ use super::files::Authorities;
 use super::names::{Names, is_valid_for};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
@@ -64,12 +64,40 @@ fn is_authority_itself(certificate: &CertificateDer<'_>, authorities: &Authoriti
     is_meant_for_it && now.is_some_and(|now| parsed.validity().is_valid_at(now))
 }
 
+/// What both traits ask in the same words: that the key of a shown certificate has signed the handshake.
+macro_rules! signatures_by_provider {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.provider.signature_verification_algorithms.supported_schemes()
+        }
+    };
+}
+
 /// The certificates of clients.
 #[derive(Debug)]
 pub(super) struct OfClients {
     chains: Arc<dyn ClientCertVerifier>,
     authorities: Authorities,
     allowed: Allowed,
+    provider: Arc<CryptoProvider>,
 }
 
 impl OfClients {
@@ -78,8 +106,9 @@ impl OfClients {
         allowed: Allowed,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, VerifierBuilderError> {
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&authorities.roots), provider);
-        Ok(Self { chains: builder.build()?, authorities, allowed })
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&authorities.roots), Arc::clone(&provider));
+        Ok(Self { chains: builder.build()?, authorities, allowed, provider })
     }
 }
 
@@ -102,27 +131,7 @@ impl ClientCertVerifier for OfClients {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
+    signatures_by_provider!();
 }
 
 /// The certificates of servers.
@@ -131,6 +140,7 @@ pub(super) struct OfServers {
     chains: Arc<WebPkiServerVerifier>,
     authorities: Authorities,
     allowed: Allowed,
+    provider: Arc<CryptoProvider>,
 }
 
 impl OfServers {
@@ -139,8 +149,9 @@ impl OfServers {
         allowed: Allowed,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, VerifierBuilderError> {
-        let builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(&authorities.roots), provider);
-        Ok(Self { chains: builder.build()?, authorities, allowed })
+        let builder =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&authorities.roots), Arc::clone(&provider));
+        Ok(Self { chains: builder.build()?, authorities, allowed, provider })
     }
 }
 
@@ -163,32 +174,14 @@ impl ServerCertVerifier for OfServers {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
+    signatures_by_provider!();
 }
 
 /// Believes any server: certificates that members have made for themselves, or a client that was told so.
 #[derive(Debug)]
-pub(super) struct OfAnybody(pub Arc<CryptoProvider>);
+pub(super) struct OfAnybody {
+    pub provider: Arc<CryptoProvider>,
+}
 
 impl ServerCertVerifier for OfAnybody {
     fn verify_server_cert(
@@ -202,25 +195,5 @@ impl ServerCertVerifier for OfAnybody {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    signatures_by_provider!();
 }

@@ -6,22 +6,21 @@ mod rows;
 
 use crate::auth::{FLAGS, Users};
 use crate::suite;
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use keelstone_harness::proto::FILE_DESCRIPTOR_SET;
 use keelstone_harness::proto::authpb::permission::Type;
 use keelstone_harness::proto::etcdserverpb::{LeaseKeepAliveResponse, PutRequest, WatchResponse};
 use keelstone_harness::proto::v3electionpb::CampaignRequest;
 use keelstone_harness::proto::v3electionpb::election_client::ElectionClient;
-use keelstone_harness::{Client, Cluster, ClusterSpec, Suite, tools};
+use keelstone_harness::{Client, Cluster, ClusterSpec, RawCodec, Suite, tools};
 use prost::Message;
 use prost_reflect::DescriptorPool;
 use rows::{Need, ROWS, Row};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_stream::StreamExt;
+use tonic::Code;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Code, Status};
 
 const EMPTY: &str = "etcdserver: user name is empty";
 const DENIED: &str = "etcdserver: permission denied";
@@ -107,59 +106,21 @@ fn wanted(need: Need, caller: Caller) -> Verdict {
     }
 }
 
-/// Messages as bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Bytes;
-    type Encoder = Raw;
-    type Decoder = Raw;
-
-    fn encoder(&mut self) -> Raw {
-        Raw
-    }
-
-    fn decoder(&mut self) -> Raw {
-        Raw
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, message: Vec<u8>, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put_slice(&message);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
-
 /// Calls with one message and waits for the first of what comes back.
 async fn call(client: &Client, path: &'static str, message: Vec<u8>) -> Answer {
     let mut grpc = Grpc::new(client.channel());
     let first = async {
         grpc.ready().await.expect("a connection");
         // Open until the answer is there: a stream that the client has closed may end without one.
-        let requests = tokio_stream::once(message).chain(tokio_stream::pending());
+        let requests = tokio_stream::once(Bytes::from(message)).chain(tokio_stream::pending());
         let is_stream = [rows::WATCH, rows::KEEP_ALIVE].contains(&path);
         let path = http::uri::PathAndQuery::from_static(path);
         if is_stream {
-            let response = grpc.streaming(client.streaming_request(requests), path, Raw).await?;
+            let response = grpc.streaming(client.streaming_request(requests), path, RawCodec).await?;
             return response.into_inner().message().await;
         }
         let message = requests.take(1);
-        let response = grpc.streaming(client.streaming_request(message), path, Raw).await?;
+        let response = grpc.streaming(client.streaming_request(message), path, RawCodec).await?;
         response.into_inner().message().await
     };
     let answer = tokio::time::timeout(PATIENCE, first).await;

@@ -28,7 +28,6 @@ pub fn asked_for(values: &Values) -> Result<Option<ClientSettings>, Failure> {
             "" => Trust::System,
             path => Trust::Authorities(path.into()),
         },
-        server_name: None,
         allowed: Allowed::All,
         protocol: Protocol::default(),
     }))
@@ -40,8 +39,8 @@ pub fn asked_for(values: &Values) -> Result<Option<ClientSettings>, Failure> {
 /// Files that cannot be used.
 pub fn reach(asked: Option<ClientSettings>, endpoints: &[Endpoint]) -> Result<Reach, Failure> {
     let by_url = || {
-        let (shown, trust, server_name) = (None, Trust::System, None);
-        ClientSettings { shown, trust, server_name, allowed: Allowed::All, protocol: Protocol::default() }
+        let (shown, trust) = (None, Trust::System);
+        ClientSettings { shown, trust, allowed: Allowed::All, protocol: Protocol::default() }
     };
     let settings = asked.or_else(|| endpoints.iter().any(Endpoint::is_secure).then(by_url));
     let tls = settings.map(Tls::new).transpose().map_err(Failure::args)?;
