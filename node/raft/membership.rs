@@ -8,13 +8,14 @@
 //! stands in the log: a second voter would have to be up to commit the entry that adds it, and could not be started
 //! before; and a new voter that never comes up takes nothing from the quorum.
 
-use super::network::Purpose;
+use super::network::{Client, Purpose};
 use super::types::{self, Payload, Peer};
 use super::{ChangeRefused, Consensus, RequestError};
 use crate::apply::{Reply, conf_change};
 use crate::cluster::{Member, MemberChange, MemberChangeError};
+use crate::types::MemberId;
 use bytes::Bytes;
-use keelstone_proto::internal::{self, ChangeMembersRequest, ChangeMembersResponse, ChangeRefusal};
+use keelstone_proto::internal::{self, ChangeMembersRequest, ChangeMembersResponse, ChangeRefusal, PeerInfoRequest};
 use openraft::ChangeMembers;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::raft::{ChangeMembershipRequest, Precondition};
@@ -145,13 +146,44 @@ impl Consensus {
                 return Fate::Refused(ChangeRefused::NotEnoughStarted);
             };
             let data = conf_change::encode(request_id, change, &types::membership_to_proto(&after));
+            // Found now: afterwards it is no member any more.
+            let leaving = self.leaving(change);
             match self.append_membership(observed, after, data).await {
-                Appended::Sent => return Fate::Sent,
+                Appended::Sent => {
+                    if let Some(client) = leaving {
+                        tokio::spawn(self.clone().take_leave(change.member_id(), client));
+                    }
+                    return Fate::Sent;
+                }
                 Appended::NotLeader => break,
                 Appended::NotNow => tokio::time::sleep(RETRY_AFTER).await,
             }
         }
         Fate::NotLeader
+    }
+
+    /// A way to the member that `change` removes, if it is another.
+    fn leaving(&self, change: &MemberChange) -> Option<Client> {
+        let MemberChange::Remove(id) = change else { return None };
+        if *id == self.member_id() {
+            return None;
+        }
+        self.peer_client(*id, Purpose::Forward).ok()
+    }
+
+    /// Lets a member that was removed know. Raft sends it nothing from the moment that its removal stands in the log, and
+    /// it would find out only once it misses a leader. Tried once: if it is away it asks when it comes back.
+    async fn take_leave(self, id: MemberId, mut client: Client) {
+        let index = types::position_or_zero(self.metrics().membership_config.log_id().as_ref()).index;
+        // It asks whether it is true, and this member is to know by then.
+        if self.await_applied(index).await.is_err() || !self.was_removed(id) {
+            return;
+        }
+        let mut request = Request::new(PeerInfoRequest { removed: true });
+        request.set_timeout(self.timing().election);
+        if let Err(error) = client.info(request).await {
+            tracing::debug!("remote-peer-id" = %id, error = error.message(), "a removed member was not reached");
+        }
     }
 
     /// Writes one entry that makes `after` of the membership that was observed.
@@ -271,7 +303,6 @@ fn refusal_from_proto(refusal: ChangeRefusal) -> Option<ChangeRefused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::MemberId;
 
     fn membership(voters: &[u64], learners: &[u64]) -> types::Membership {
         let nodes = voters.iter().chain(learners).map(|id| (*id, Peer { urls: vec![format!("http://m{id}:1")] }));

@@ -110,7 +110,7 @@ impl Consensus {
         let Ok(mut client) = self.peer_client(target, Purpose::Forward) else {
             return false;
         };
-        let mut request = Request::new(internal::PeerInfoRequest {});
+        let mut request = Request::new(internal::PeerInfoRequest::default());
         request.set_timeout(within);
         client.info(request).await.is_ok()
     }

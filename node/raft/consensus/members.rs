@@ -77,21 +77,31 @@ impl Consensus {
         }
     }
 
-    /// While no leader is known: asks the others now and then, who may have removed this member. One that votes would learn of it by
-    /// standing for election, but a learner calls nobody by itself.
+    /// Asks the others, who may have removed this member: when one of them says so, and now and then while no leader is known. One that
+    /// votes would learn of it by standing for election, but a learner calls nobody by itself.
     pub(super) async fn ask_when_lost(self) {
         let mut leader = self.leader_watch();
         loop {
-            // It ends only with the node.
-            if leader.wait_for(Option::is_none).await.is_err() {
-                return;
-            }
-            let found = tokio::time::timeout(self.inner.timing.election * 2, leader.wait_for(Option::is_some));
-            let is_lost = found.await.is_err();
-            if is_lost {
-                self.member_versions().await;
+            let lost = async {
+                // It ends only with the node.
+                leader.wait_for(Option::is_none).await.ok()?;
+                let found = tokio::time::timeout(self.inner.timing.election * 2, leader.wait_for(Option::is_some));
+                Some(found.await.is_err())
+            };
+            let asks = tokio::select! {
+                lost = lost => lost,
+                () = self.inner.maybe_removed.notified() => Some(true),
+            };
+            match asks {
+                Some(true) => drop(self.member_versions().await),
+                Some(false) => {}
+                None => return,
             }
         }
+    }
+
+    pub(in crate::raft) fn ask_whether_removed(&self) {
+        self.inner.maybe_removed.notify_one();
     }
 
     /// Asks every other member for its version. None for those that do not answer.
@@ -100,7 +110,7 @@ impl Consensus {
         let others = metrics.membership_config.membership().nodes().map(|(id, _)| MemberId(*id));
         let ask = async |id| {
             let mut client = self.peer_client(id, Purpose::Forward).ok()?;
-            let mut request = Request::new(PeerInfoRequest {});
+            let mut request = Request::new(PeerInfoRequest::default());
             request.set_timeout(self.inner.timing.election);
             let answer = client.info(request).await.inspect_err(|status| self.peers().heed(status));
             Some(answer.ok()?.into_inner().version)

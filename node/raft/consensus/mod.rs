@@ -127,6 +127,8 @@ struct Inner {
     cluster: Arc<ArcSwap<ClusterState>>,
     views: Views,
     hashing: Semaphore,
+    /// Is told when another member says that this one was removed.
+    maybe_removed: Notify,
 }
 
 /// Counted here, exposed by `metrics`.
@@ -213,6 +215,7 @@ impl Consensus {
             cluster: parts.cluster,
             views: parts.views,
             hashing: Semaphore::new(HASHES_AT_ONCE),
+            maybe_removed: Notify::new(),
             raft,
         };
         let consensus = Consensus { inner: Arc::new(inner) };

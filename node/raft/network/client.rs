@@ -243,7 +243,7 @@ mod tests {
         let reach = Reach { dial: Arc::new(crate::net::Sockets::default()), tls: None };
         let peers = PeerClients::new(identity, timing, reach, Arc::new(files), clock, Arc::default(), Arc::default());
         let mut client = peers.client(MemberId(2), &urls, Purpose::Forward).expect("a usable URL");
-        let answer = tokio::time::timeout(Duration::from_secs(60), client.info(PeerInfoRequest {})).await;
+        let answer = tokio::time::timeout(Duration::from_secs(60), client.info(PeerInfoRequest::default())).await;
         assert!(answer.expect("it ends by itself").is_err());
     }
 }

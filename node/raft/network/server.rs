@@ -239,6 +239,10 @@ impl Peer for PeerService {
         request: Request<internal::PeerInfoRequest>,
     ) -> Result<Response<internal::PeerInfoResponse>, Status> {
         self.caller(request.metadata())?;
+        if request.get_ref().removed {
+            // Not believed from whoever reaches this port.
+            self.consensus.ask_whether_removed();
+        }
         Ok(Response::new(self.consensus.info()))
     }
 
