@@ -14,6 +14,7 @@ mod isolation;
 mod members;
 mod offline;
 mod pause;
+mod previous;
 mod random_faults;
 mod releases;
 mod start;

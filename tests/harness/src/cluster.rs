@@ -166,6 +166,11 @@ impl Cluster {
         }
     }
 
+    /// As [`Self::swap_server`], of one member.
+    pub fn swap_server_of(&mut self, place: usize, suite: &Suite) {
+        self.members[place].set_server(&suite.server);
+    }
+
     pub fn len(&self) -> usize {
         self.members.len()
     }

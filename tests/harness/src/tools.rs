@@ -43,6 +43,16 @@ pub fn find_etcd(minor: u32) -> Option<PathBuf> {
     find("etcd", minor)
 }
 
+/// A member of the build before this one, made by `.ci/previous` and named by `KEELSTONE_PREVIOUS`. Never required: a shallow
+/// clone does not hold its sources.
+pub fn previous_build(test: &str) -> Option<PathBuf> {
+    let found = std::env::var_os("KEELSTONE_PREVIOUS").map(PathBuf::from);
+    if found.is_none() {
+        drop(writeln!(std::io::stderr(), "SKIPPED {test}: no build before this one"));
+    }
+    found
+}
+
 fn wanted(name: &str, minor: u32, test: &str) -> Option<PathBuf> {
     let found = find(name, minor);
     if found.is_none() {
