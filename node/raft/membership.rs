@@ -21,6 +21,7 @@ use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::raft::{ChangeMembershipRequest, Precondition};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tonic::Request;
 
 /// Between attempts, while another change is on its way or the leader is new.
@@ -41,6 +42,29 @@ enum Fate {
     Sent,
     NotLeader,
     Refused(ChangeRefused),
+}
+
+/// A member that is being removed, and the way to it.
+pub(super) type Leaving = (MemberId, Client);
+
+/// How many of them may wait to be told.
+pub(super) const LEAVING_LEN: usize = 16;
+
+/// Lets members that were removed know. Raft sends them nothing from the moment that their removal stands in the log, and
+/// they would find out only once they miss a leader. Tried once: who is away asks when it comes back. Runs until it is dropped.
+pub(super) async fn take_leave(consensus: Consensus, mut queue: mpsc::Receiver<Leaving>) {
+    while let Some((id, mut client)) = queue.recv().await {
+        let index = types::position_or_zero(consensus.metrics().membership_config.log_id().as_ref()).index;
+        // It asks whether it is true, and this member is to know by then.
+        if consensus.await_applied(index).await.is_err() || !consensus.was_removed(id) {
+            continue;
+        }
+        let mut request = Request::new(PeerInfoRequest { removed: true });
+        request.set_timeout(consensus.timing().election);
+        if let Err(error) = client.info(request).await {
+            tracing::debug!("remote-peer-id" = %id, error = error.message(), "a removed member was not reached");
+        }
+    }
 }
 
 /// On any member.
@@ -147,11 +171,12 @@ impl Consensus {
             };
             let data = conf_change::encode(request_id, change, &types::membership_to_proto(&after));
             // Found now: afterwards it is no member any more.
-            let leaving = self.leaving(change);
+            let leaving = self.way_to_leaving(change);
             match self.append_membership(observed, after, data).await {
                 Appended::Sent => {
-                    if let Some(client) = leaving {
-                        tokio::spawn(self.clone().take_leave(change.member_id(), client));
+                    if let Some(leaving) = leaving {
+                        // With so many on their way this one asks for itself, later.
+                        self.leaving().try_send(leaving).ok();
                     }
                     return Fate::Sent;
                 }
@@ -162,28 +187,13 @@ impl Consensus {
         Fate::NotLeader
     }
 
-    /// A way to the member that `change` removes, if it is another.
-    fn leaving(&self, change: &MemberChange) -> Option<Client> {
+    /// The member that `change` removes, if it is another.
+    fn way_to_leaving(&self, change: &MemberChange) -> Option<Leaving> {
         let MemberChange::Remove(id) = change else { return None };
         if *id == self.member_id() {
             return None;
         }
-        self.peer_client(*id, Purpose::Forward).ok()
-    }
-
-    /// Lets a member that was removed know. Raft sends it nothing from the moment that its removal stands in the log, and
-    /// it would find out only once it misses a leader. Tried once: if it is away it asks when it comes back.
-    async fn take_leave(self, id: MemberId, mut client: Client) {
-        let index = types::position_or_zero(self.metrics().membership_config.log_id().as_ref()).index;
-        // It asks whether it is true, and this member is to know by then.
-        if self.await_applied(index).await.is_err() || !self.was_removed(id) {
-            return;
-        }
-        let mut request = Request::new(PeerInfoRequest { removed: true });
-        request.set_timeout(self.timing().election);
-        if let Err(error) = client.info(request).await {
-            tracing::debug!("remote-peer-id" = %id, error = error.message(), "a removed member was not reached");
-        }
+        Some((*id, self.peer_client(*id, Purpose::Forward).ok()?))
     }
 
     /// Writes one entry that makes `after` of the membership that was observed.

@@ -4,11 +4,13 @@ use super::Consensus;
 use super::requests::Waiting;
 use crate::cluster::ClusterState;
 use crate::raft::may_change::ChangeRules;
+use crate::raft::membership::Leaving;
 use crate::raft::network::{PROTOCOL, PeerClients, Purpose};
 use crate::types::MemberId;
 use arc_swap::Guard;
 use keelstone_proto::internal::{ListedMember, MembersResponse, PeerInfoRequest, PeerInfoResponse};
 use std::sync::Arc;
+use tokio::sync::mpsc;
 use tonic::Request;
 
 impl Consensus {
@@ -98,6 +100,10 @@ impl Consensus {
                 None => return,
             }
         }
+    }
+
+    pub(in crate::raft) fn leaving(&self) -> &mpsc::Sender<Leaving> {
+        &self.inner.leaving
     }
 
     pub(in crate::raft) fn ask_whether_removed(&self) {

@@ -13,6 +13,7 @@ use super::hash::HASHES_AT_ONCE;
 use super::leadership::Leadership;
 use super::log_store::{LogStore, SharedConfState};
 use super::may_change::ChangeRules;
+use super::membership;
 use super::network::{Identity, PeerClients, Purpose, Timing};
 use super::propose::{self, Queued};
 use super::read_index;
@@ -129,6 +130,7 @@ struct Inner {
     hashing: Semaphore,
     /// Is told when another member says that this one was removed.
     maybe_removed: Notify,
+    leaving: mpsc::Sender<membership::Leaving>,
 }
 
 /// Counted here, exposed by `metrics`.
@@ -189,6 +191,7 @@ impl Consensus {
         let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
         let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);
         let (defragmentations, defragment_queue) = mpsc::channel(defragment::QUEUE_LEN);
+        let (leaving, leaving_queue) = mpsc::channel(membership::LEAVING_LEN);
         let (defragment_active, defragmenting) = watch::channel(false);
         let (leader_known, leader) = watch::channel(None);
         let inner = Inner {
@@ -216,6 +219,7 @@ impl Consensus {
             views: parts.views,
             hashing: Semaphore::new(HASHES_AT_ONCE),
             maybe_removed: Notify::new(),
+            leaving,
             raft,
         };
         let consensus = Consensus { inner: Arc::new(inner) };
@@ -225,6 +229,7 @@ impl Consensus {
         tasks.spawn(defragment::run(consensus.clone(), defragment_queue, defragment_active));
         tasks.spawn(consensus.clone().follow_leadership(leader_known));
         tasks.spawn(consensus.clone().ask_when_lost());
+        tasks.spawn(membership::take_leave(consensus.clone(), leaving_queue));
         tasks.spawn(catching_up::run(consensus.clone(), parts.limits.promotes_learners));
         if !parts.limits.stands_at_once {
             consensus.inner.raft.runtime_config().elect(false);
