@@ -4,6 +4,7 @@
 pub const ETCD_VERSION: &str = "3.7.3";
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod server;
 

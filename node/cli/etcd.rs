@@ -2,7 +2,7 @@
 //! Exit codes are etcd's: 2 for a command line that Go's flag package refuses, 1 for all else that keeps the
 //! server from running, and the signal's own status after SIGTERM or SIGINT.
 
-use super::{data_dir, default_host, not_built, notices, print_out, start_line, version};
+use super::{absent, data_dir, default_host, notices, print_out, start_line, version};
 use crate::config::args::ArgsError;
 use crate::config::check::SettingsError;
 use crate::config::env::EnvError;
@@ -21,8 +21,8 @@ const EXIT_IO_ERROR: i32 = 74;
 
 /// `command` is the whole command line, as it is logged; `args` what is left of it for the server.
 pub fn run(command: &[String], args: &[String]) -> ExitCode {
-    if let Some(program @ ("gateway" | "grpc-proxy")) = args.first().map(String::as_str) {
-        return not_built::answer(program);
+    if let Some(said) = args.first().and_then(|word| absent::of(word)) {
+        return absent::answer(said);
     }
     let surroundings = Surroundings {
         env: std::env::vars_os()

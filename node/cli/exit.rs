@@ -5,3 +5,5 @@ pub const VERIFICATION_FAILED: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 pub const PARTIAL: u8 = 5;
 pub const RETRYABLE: u8 = 75;
+/// Not here, or not yet. None of the codes of etcd's programs, so that a script can tell.
+pub const NOT_BUILT: u8 = 4;

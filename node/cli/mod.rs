@@ -1,6 +1,7 @@
 //! One binary, three faces: the server as `etcd`, the client as `etcdctl`, the offline tool as `etcdutl`. The name
 //! it was started by decides, or else the first argument: `keelstone server|ctl|utl`.
 
+mod absent;
 mod data_dir;
 mod default_host;
 mod etcd;
@@ -9,7 +10,6 @@ mod etcdutl;
 mod exit;
 mod form;
 mod man;
-mod not_built;
 mod notices;
 mod progress;
 mod start_line;
@@ -38,6 +38,8 @@ enum Choice<'a> {
     /// `keelstone --version`, `keelstone --help`.
     Version,
     Help,
+    /// A program of etcd's that is not here; what is said of it.
+    Absent(&'static str),
     /// None of these.
     Unclear,
 }
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Choice::Face(Face::Ctl, rest) => etcdctl::run(rest),
         Choice::Face(Face::Utl, rest) => etcdutl::run(rest),
         Choice::Man(rest) => man::run(rest),
+        Choice::Absent(said) => absent::answer(said),
         Choice::Version => print_out(&version::own()),
         Choice::Help => print_out(HELP),
         Choice::Unclear => {
@@ -104,7 +107,7 @@ fn choose(args: &[String]) -> Choice<'_> {
         "man" => Choice::Man(rest),
         "--version" | "-version" => Choice::Version,
         "--help" | "-help" | "-h" => Choice::Help,
-        _ => Choice::Unclear,
+        word => absent::of(word).map_or(Choice::Unclear, Choice::Absent),
     }
 }
 

@@ -2,6 +2,7 @@
 //! that delays, cuts and forgets (DESIGN D14). Knows nothing of what is said on them.
 
 mod connector;
+pub mod dns;
 mod gathered;
 mod sockets;
 mod target;

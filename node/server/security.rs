@@ -59,6 +59,7 @@ impl Secured {
             let settings = ClientSettings {
                 shown: Some(peer.client_pair.clone().unwrap_or(pair)),
                 trust,
+                server_name: None,
                 allowed: peer.allowed.clone(),
                 protocol: protocol.clone(),
             };

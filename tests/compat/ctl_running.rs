@@ -107,12 +107,3 @@ async fn a_watch_goes_on_after_the_server_was_away() {
     let events = watch.printed.lock().expect("no panic while reading").lines().filter(|line| *line == "PUT").count();
     assert_eq!(events, 2, "none is told twice");
 }
-
-#[test]
-fn what_is_not_built_is_refused() {
-    let words = ["get", "a", "--discovery-srv=example.org"];
-    let output = Command::new(ours()).args(words).output().expect("run our etcdctl");
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{words:?}: {complained}");
-    assert!(complained.contains("not built yet"), "{words:?}: {complained}");
-}

@@ -12,14 +12,16 @@ const BASE: &[&str] = &["types", "clock", "threads", "net", "config", "metrics",
 /// Each part and what it may import beside [`BASE`]: what is further right on its lines of STYLE.md's table.
 /// `disk` and `wal`, which the table does not name, belong to those who keep files; `logging` to those who start.
 const ARROWS: &[(&str, &str)] = &[
-    ("cli", "server api admission raft apply mvcc lease auth alarm cluster storage logging backup"),
-    ("server", "api admission raft apply watch mvcc lease auth alarm cluster storage wal disk logging backup"),
+    ("cli", "server client api admission raft apply mvcc lease auth alarm cluster storage logging backup"),
+    ("server", "client api admission raft apply watch mvcc lease auth alarm cluster storage wal disk logging backup"),
     ("api", "admission raft apply watch mvcc lease auth alarm cluster storage backup"),
     ("admission", "raft apply mvcc lease auth alarm cluster storage"),
     ("raft", "apply mvcc lease auth alarm cluster storage wal disk"),
     ("apply", "mvcc lease auth alarm cluster storage"),
     ("watch", "mvcc"),
     ("mvcc", "storage"),
+    // A client of any cluster, be it etcd's.
+    ("client", ""),
     ("lease", "storage"),
     ("auth", "storage"),
     ("alarm", "storage"),
@@ -55,6 +57,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "node/api/",
             "node/server/",
             "node/cli/",
+            "node/client/",
             "node/raft/network/",
             // These call the service of a peer, whose client speaks in requests and statuses.
             "node/raft/consensus/",

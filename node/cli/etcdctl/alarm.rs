@@ -1,9 +1,9 @@
 //! `etcdctl alarm`.
 
 use super::Call;
-use super::client::methods;
 use super::failure::{Failure, Outcome};
 use super::tree::{Command, Group};
+use crate::client::methods;
 use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
 use keelstone_proto::etcdserverpb::{AlarmRequest, AlarmResponse};
 

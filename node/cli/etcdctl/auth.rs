@@ -1,9 +1,9 @@
 //! `etcdctl auth`.
 
-use super::client::methods;
 use super::failure::{Failure, Outcome};
 use super::tree::{Command, Group};
 use super::{Call, printer};
+use crate::client::methods;
 use keelstone_proto::etcdserverpb::{
     AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthStatusRequest, AuthUserGrantRoleRequest,
 };

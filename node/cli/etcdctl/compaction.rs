@@ -1,10 +1,10 @@
 //! `etcdctl compaction`.
 
-use super::client::methods;
 use super::failure::{Failure, Outcome};
 use super::flags::Flag;
 use super::tree::{Command, Group};
 use super::{Call, go, printer};
+use crate::client::methods;
 use keelstone_proto::etcdserverpb::CompactionRequest;
 
 pub static COMMAND: Command = Command {

@@ -1,9 +1,10 @@
 //! `etcdctl defrag`.
 
-use super::client::{Client, methods};
+use super::connection;
 use super::failure::{self, Failure, Outcome};
 use super::tree::{Command, Group};
 use super::{Call, endpoint, printer};
+use crate::client::methods;
 use crate::config::value::GoDuration;
 use keelstone_proto::etcdserverpb::DefragmentRequest;
 use std::time::Instant;
@@ -18,10 +19,10 @@ pub static COMMAND: Command = Command {
 };
 
 async fn run(call: &mut Call) -> Outcome {
-    let (settings, _) = call.settings()?;
+    let (settings, _) = call.settings().await?;
     let mut has_failed = false;
     for endpoint in endpoint::endpoints(call, &settings).await? {
-        let client = Client::new(settings.to_one(&endpoint)?).await?;
+        let client = connection::open(settings.to_one(&endpoint)?).await?;
         let begun = Instant::now();
         let done = client.call(methods::DEFRAGMENT, DefragmentRequest {}, call.deadline()).await;
         let took = GoDuration::from(begun.elapsed());

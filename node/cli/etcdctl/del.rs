@@ -1,11 +1,11 @@
 //! `etcdctl del`.
 
 use super::Call;
-use super::client::{methods, text};
 use super::failure::{Failure, Outcome};
 use super::flags::{Flag, Values};
 use super::tree::{Command, Group};
 use super::{go, range};
+use crate::client::{methods, text};
 use keelstone_proto::etcdserverpb::DeleteRangeRequest;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! `etcdctl downgrade`.
 
 use super::Call;
-use super::client::methods;
 use super::failure::{Failure, Outcome};
 use super::printer::Downgraded;
 use super::tree::{Command, Group};
+use crate::client::methods;
 use keelstone_proto::etcdserverpb::DowngradeRequest;
 use keelstone_proto::etcdserverpb::downgrade_request::DowngradeAction;
 

@@ -1,13 +1,13 @@
 //! `etcdctl elect`: etcd's recipe (`client/v3/concurrency/election.go`), on the queue that locks have too.
 
-use super::client::{CallError, Client, methods};
 use super::failure::{Failure, Outcome};
 use super::flags::Flag;
 use super::lock::{Interrupts, Place, by_creation, created_at, of_key, op};
 use super::printer::Printer;
 use super::session::Session;
 use super::tree::{Command, Group};
-use super::{Call, range, watch};
+use super::{Call, range};
+use crate::client::{CallError, Client, methods};
 use keelstone_proto::etcdserverpb::range_request::SortOrder;
 use keelstone_proto::etcdserverpb::request_op::Request;
 use keelstone_proto::etcdserverpb::{
@@ -71,7 +71,7 @@ async fn follow(client: &Client, printer: Printer, prefix: &str) -> Outcome {
         show(printer, header, leader)?;
         let start_revision = header.revision + 1;
         let request = WatchCreateRequest { key, start_revision, ..WatchCreateRequest::default() };
-        let mut watches = watch::one(client, request).await;
+        let mut watches = crate::client::one(client, request).await;
         'reign: loop {
             let news = watches.next().await.ok_or_else(lost)?;
             for event in news.watched.events {
@@ -93,7 +93,7 @@ async fn first_put(client: &Client, prefix: &str, revision: i64) -> Option<(Resp
         start_revision: revision,
         ..WatchCreateRequest::default()
     };
-    let mut watches = watch::one(client, request).await;
+    let mut watches = crate::client::one(client, request).await;
     while let Some(news) = watches.next().await.filter(|news| news.error.is_none()) {
         let put = news.watched.events.into_iter().find(|event| event.r#type() == EventType::Put);
         if let Some(pair) = put.and_then(|event| event.kv) {
@@ -114,7 +114,7 @@ async fn campaign(client: &Client, printer: Printer, prefix: &str, proposal: &[u
     let place = Place::take(client, prefix, session.lease, proposal).await.map_err(Failure::error)?;
     if place.found.as_ref().is_some_and(|found| found != proposal) {
         let put = PutRequest {
-            key: super::client::text(&place.key),
+            key: crate::client::text(&place.key),
             value: bytes::Bytes::copy_from_slice(proposal),
             lease: session.lease,
             ..PutRequest::default()
@@ -137,7 +137,7 @@ async fn campaign(client: &Client, printer: Printer, prefix: &str, proposal: &[u
 }
 
 async fn resign(client: &Client, place: &Place) -> Result<(), CallError> {
-    let delete = DeleteRangeRequest { key: super::client::text(&place.key), ..DeleteRangeRequest::default() };
+    let delete = DeleteRangeRequest { key: crate::client::text(&place.key), ..DeleteRangeRequest::default() };
     if_ours(client, place, Request::RequestDeleteRange(delete)).await
 }
 

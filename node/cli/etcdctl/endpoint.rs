@@ -1,17 +1,19 @@
 //! `etcdctl endpoint`: each endpoint is asked by a client of its own.
 
 use super::Call;
-use super::client::{Client, Settings, methods};
+use super::connection;
 use super::failure::{self, Failure, Outcome};
 use super::flags::Flag;
 use super::log::Logger;
 use super::printer::{Hashed, Health, State};
 use super::tree::{Command, Group};
+use crate::client::{Client, Settings, methods};
 use crate::config::value::GoDuration;
 use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
 use keelstone_proto::etcdserverpb::{
     AlarmRequest, AlarmType, HashKvRequest, MemberListRequest, RangeRequest, StatusRequest,
 };
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
 
@@ -59,7 +61,7 @@ pub async fn endpoints(call: &Call, settings: &Settings) -> Result<Vec<String>, 
     if !call.values.switch("cluster") {
         return Ok(settings.given());
     }
-    let client = Client::with_logger(settings.clone(), Logger::named("etcd-client")).await.map_err(Failure::error)?;
+    let client = Client::new(settings.clone(), Arc::new(Logger::named("etcd-client"))).await.map_err(Failure::error)?;
     let request = MemberListRequest { linearizable: true };
     let list = client.call(methods::MEMBER_LIST, request, call.deadline()).await.map_err(|error| {
         Failure::error(format_args!("failed to fetch endpoints from etcd cluster member list: {error}"))
@@ -68,7 +70,7 @@ pub async fn endpoints(call: &Call, settings: &Settings) -> Result<Vec<String>, 
 }
 
 async fn health(call: &mut Call) -> Outcome {
-    let (settings, printer) = call.settings()?;
+    let (settings, printer) = call.settings().await?;
     let mut asked = JoinSet::new();
     for endpoint in endpoints(call, &settings).await? {
         asked.spawn(health_of(settings.to_one(&endpoint)?, endpoint, call.values.duration("command-timeout")));
@@ -82,7 +84,7 @@ async fn health(call: &mut Call) -> Outcome {
 /// Reads some key: what answers that has a leader and applies. Then asks for alarms.
 async fn health_of(settings: Settings, endpoint: String, timeout: std::time::Duration) -> Health {
     let mut health = Health { endpoint, healthy: false, took: String::new(), error: String::new() };
-    let client = match Client::with_logger(settings, Logger::named("client")).await {
+    let client = match Client::new(settings, Arc::new(Logger::named("client"))).await {
         Ok(client) => client,
         Err(error) => return Health { error: error.to_string(), ..health },
     };
@@ -116,10 +118,10 @@ async fn health_of(settings: Settings, endpoint: String, timeout: std::time::Dur
 }
 
 async fn status(call: &mut Call) -> Outcome {
-    let (settings, printer) = call.settings()?;
+    let (settings, printer) = call.settings().await?;
     let (mut states, mut has_failed) = (Vec::new(), false);
     for endpoint in endpoints(call, &settings).await? {
-        let client = Client::new(settings.to_one(&endpoint)?).await?;
+        let client = connection::open(settings.to_one(&endpoint)?).await?;
         match client.call(methods::STATUS, StatusRequest {}, call.deadline()).await {
             Ok(status) => states.push(State(endpoint, status)),
             Err(error) => {
@@ -133,11 +135,11 @@ async fn status(call: &mut Call) -> Outcome {
 }
 
 async fn hash(call: &mut Call) -> Outcome {
-    let (settings, printer) = call.settings()?;
+    let (settings, printer) = call.settings().await?;
     let revision = call.values.int("rev");
     let (mut hashes, mut failed) = (Vec::new(), None);
     for endpoint in endpoints(call, &settings).await? {
-        let client = Client::new(settings.to_one(&endpoint)?).await?;
+        let client = connection::open(settings.to_one(&endpoint)?).await?;
         match client.call(methods::HASH_KV, HashKvRequest { revision }, call.deadline()).await {
             Ok(hash) => hashes.push(Hashed(endpoint, hash)),
             Err(error) => {

@@ -1,12 +1,12 @@
 //! `etcdctl get`.
 
 use super::Call;
-use super::client::{CallError, Client, Deadline, methods, text};
 use super::failure::{BAD_FEATURE, Failure, Outcome};
 use super::flags::{Flag, Kind, Values};
 use super::printer::Form;
 use super::range;
 use super::tree::{Command, Group};
+use crate::client::{CallError, Client, Deadline, methods, text};
 use keelstone_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keelstone_proto::etcdserverpb::{RangeRequest, RangeResponse};
 

@@ -1,12 +1,12 @@
 //! `etcdctl lease`.
 
 use super::Call;
-use super::client::{CallError, methods};
 use super::failure::{BAD_CONNECTION, Failure, Outcome};
 use super::flags::Flag;
 use super::printer::{Form, Named};
 use super::tree::{Command, Group};
 use super::{go, printer, session};
+use crate::client::{CallError, methods};
 use keelstone_proto::etcdserverpb::{
     LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
 };

@@ -1,12 +1,12 @@
 //! `etcdctl lock`: etcd's recipe over keys, leases and watches (`client/v3/concurrency/mutex.go`, `key.go`), so that
 //! all clients queue for the same keys.
 
-use super::client::{CallError, Client, methods};
 use super::failure::{self, Failure, Outcome};
 use super::flags::{Flag, Kind};
 use super::session::Session;
 use super::tree::{Command, Group};
-use super::{Call, range, watch};
+use super::{Call, range};
+use crate::client::{CallError, Client, methods};
 use keelstone_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use keelstone_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keelstone_proto::etcdserverpb::request_op::Request;
@@ -121,7 +121,7 @@ fn told(status: ExitStatus) -> (String, u8) {
 }
 
 pub fn of_key(key: &str) -> RangeRequest {
-    RangeRequest { key: super::client::text(key), ..RangeRequest::default() }
+    RangeRequest { key: crate::client::text(key), ..RangeRequest::default() }
 }
 
 /// The pair that was created first of all that begin so, or last.
@@ -135,7 +135,7 @@ pub fn by_creation(prefix: &str, order: SortOrder) -> RangeRequest {
 
 pub fn created_at(key: &str, revision: i64) -> Compare {
     let union = Some(TargetUnion::CreateRevision(revision));
-    let mut compare = Compare { key: super::client::text(key), target_union: union, ..Compare::default() };
+    let mut compare = Compare { key: crate::client::text(key), target_union: union, ..Compare::default() };
     compare.set_target(CompareTarget::Create);
     compare.set_result(CompareResult::Equal);
     compare
@@ -160,7 +160,7 @@ impl Place {
     pub async fn take(client: &Client, prefix: &str, lease: i64, value: &[u8]) -> Result<Self, CallError> {
         let key = format!("{prefix}{lease:x}");
         let value = bytes::Bytes::copy_from_slice(value);
-        let put = PutRequest { key: super::client::text(&key), value, lease, ..PutRequest::default() };
+        let put = PutRequest { key: crate::client::text(&key), value, lease, ..PutRequest::default() };
         let request = TxnRequest {
             compare: vec![created_at(&key, 0)],
             success: vec![op(Request::RequestPut(put))],
@@ -195,7 +195,7 @@ impl Place {
     }
 
     pub async fn leave(&self, client: &Client) -> Result<(), CallError> {
-        let request = DeleteRangeRequest { key: super::client::text(&self.key), ..DeleteRangeRequest::default() };
+        let request = DeleteRangeRequest { key: crate::client::text(&self.key), ..DeleteRangeRequest::default() };
         client.call(methods::DELETE, request, None).await.map(drop)
     }
 }
@@ -206,7 +206,7 @@ async fn until_deleted(client: &Client, key: &[u8], revision: i64) -> Result<(),
         start_revision: revision,
         ..WatchCreateRequest::default()
     };
-    let mut watches = watch::one(client, request).await;
+    let mut watches = crate::client::one(client, request).await;
     while let Some(news) = watches.next().await {
         if news.watched.events.iter().any(|event| event.r#type() == EventType::Delete) {
             return Ok(());

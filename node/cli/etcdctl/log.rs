@@ -1,6 +1,7 @@
 //! What the client tells on stderr beside results: lines as etcd's client logs them, JSON by zap.
 
 use super::printer::json;
+use crate::client::{FailedAttempt, Report};
 use crate::clock::timestamp;
 use std::time::SystemTime;
 
@@ -34,5 +35,14 @@ impl Logger {
         object.text("msg", message);
         fields(&mut object);
         eprintln!("{}", object.end());
+    }
+}
+
+impl Report for Logger {
+    fn attempt_failed(&self, attempt: FailedAttempt<'_>) {
+        self.line_with("warn", "retrying of unary invoker failed", |fields| {
+            fields.text("target", attempt.target).text("method", attempt.method);
+            fields.always("attempt", &attempt.attempt.to_string()).text("error", attempt.error);
+        });
     }
 }

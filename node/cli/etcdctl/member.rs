@@ -1,12 +1,12 @@
 //! `etcdctl member`.
 
 use super::Call;
-use super::client::methods;
 use super::failure::{Failure, Outcome};
 use super::flags::{Flag, Kind};
 use super::printer::{Changed, Form};
 use super::tree::{Command, Group};
 use super::{get, go, printer};
+use crate::client::methods;
 use keelstone_proto::etcdserverpb::{
     MemberAddRequest, MemberAddResponse, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
     MemberUpdateRequest,

@@ -1,11 +1,12 @@
 //! `etcdctl make-mirror`: copies keys to another cluster, then what happens to them.
 
-use super::client::{Client, Settings, methods, split_user};
+use super::connection::{self, split_user};
 use super::failure::{Failure, Outcome};
 use super::flags::{Flag, Kind};
 use super::tree::{Command, Group};
-use super::{Call, lock, printer, range, watch};
-use crate::cli::not_built;
+use super::{Call, lock, printer, range};
+use crate::cli::exit;
+use crate::client::{Client, methods};
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb::request_op::Request;
 use keelstone_proto::etcdserverpb::{
@@ -55,10 +56,10 @@ async fn run(call: &mut Call) -> Outcome {
     if !values.switch("dest-insecure-transport") {
         return Err(no_tls("dest-insecure-transport=false"));
     }
-    let mut settings = Settings::to_endpoints(values, std::slice::from_ref(destination))?;
+    let mut settings = connection::to_endpoints(values, std::slice::from_ref(destination))?;
     settings.user = split_user(values.text("dest-user"), values.text("dest-password"), "Destination Password: ")?
         .filter(|(_, password)| !password.is_empty());
-    let to = Client::new(settings).await?;
+    let to = connection::open(settings).await?;
     let (from, _) = call.client().await?;
     let values = &call.values;
     if values.switch("no-dest-prefix") && !values.text("dest-prefix").is_empty() {
@@ -81,7 +82,7 @@ async fn run(call: &mut Call) -> Outcome {
 fn no_tls(flag: &str) -> Failure {
     let text =
         format!("--{flag}: TLS is not built yet in Keelstone's etcdctl; etcd's own etcdctl works with this server");
-    Failure::new(not_built::EXIT_NOT_BUILT, text)
+    Failure::new(exit::NOT_BUILT, text)
 }
 
 async fn tell(count: Arc<AtomicI64>) -> Outcome {
@@ -111,7 +112,7 @@ impl Mirror {
             start_revision: revision + 1,
             ..WatchCreateRequest::default()
         };
-        let mut watches = watch::one(&self.from, request).await;
+        let mut watches = crate::client::one(&self.from, request).await;
         while let Some(news) = watches.next().await {
             if let Some(error) = news.error {
                 return Err(Failure::error(error));

@@ -1,6 +1,6 @@
 //! The client's command line, as etcd's `etcdctl`: the same commands, flags, output and exit codes. A file per group
 //! of commands declares what they take and does what they do. `tree`, `flags` and `usage` are cobra and pflag as far as
-//! etcdctl shows them; `client` calls the cluster, `printer` knows the forms of the answers.
+//! etcdctl shows them; `connection` says which cluster to call, `printer` knows the forms of the answers.
 //!
 //! It knows nothing of the server in the same binary: all goes over the wire, but for commands on files (`offline`, `backup`).
 
@@ -8,11 +8,12 @@ mod alarm;
 mod auth;
 mod backup;
 mod check;
-mod client;
 mod compaction;
 pub mod completion;
+mod connection;
 mod defrag;
 mod del;
+mod discover;
 mod downgrade;
 mod elect;
 mod endpoint;
@@ -47,7 +48,7 @@ mod words;
 pub use usage::flags as flag_lines;
 
 use super::exit;
-use client::{Client, Deadline, Settings};
+use crate::client::{Client, Deadline, Settings};
 use failure::{BAD_FEATURE, Failure, Outcome};
 use flags::Values;
 use printer::{Form, Printer};
@@ -107,20 +108,20 @@ impl Call {
     }
 
     /// Reads the environment and checks what the flags say about the connection and the form.
-    fn settings(&mut self) -> Result<(Settings, Printer), Failure> {
+    async fn settings(&mut self) -> Result<(Settings, Printer), Failure> {
         global::take_environment(self)?;
         if self.values.switch("debug") {
             global::show_settings(self);
         }
-        let settings = Settings::from_call(self)?;
+        let settings = connection::settings(self).await?;
         let form = Form::find(self.values.text("write-out"))
             .ok_or_else(|| Failure::new(BAD_FEATURE, "unsupported output format"))?;
         Ok((settings, Printer { form, hex: self.values.switch("hex"), values_only: false }))
     }
 
     async fn client(&mut self) -> Result<(Client, Printer), Failure> {
-        let (settings, printer) = self.settings()?;
-        Ok((Client::new(settings).await?, printer))
+        let (settings, printer) = self.settings().await?;
+        Ok((connection::open(settings).await?, printer))
     }
 
     /// When a command that begins now has to be done.

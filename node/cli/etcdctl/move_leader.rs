@@ -1,10 +1,11 @@
 //! `etcdctl move-leader`.
 
-use super::client::{Client, methods};
+use super::connection;
 use super::failure::{Failure, Outcome};
 use super::printer::Moved;
 use super::tree::{Command, Group};
 use super::{Call, go};
+use crate::client::methods;
 use keelstone_proto::etcdserverpb::{MoveLeaderRequest, StatusRequest};
 
 pub static COMMAND: Command = Command {
@@ -19,10 +20,10 @@ pub static COMMAND: Command = Command {
 async fn run(call: &mut Call) -> Outcome {
     let [target] = call.words() else { return Err(Failure::args("move-leader command needs 1 argument")) };
     let target_id = go::parse_uint(target, 16).map_err(Failure::args)?;
-    let (settings, printer) = call.settings()?;
+    let (settings, printer) = call.settings().await?;
     let deadline = call.deadline();
     for endpoint in settings.given() {
-        let client = Client::new(settings.to_one(&endpoint)?).await?;
+        let client = connection::open(settings.to_one(&endpoint)?).await?;
         let status = client.call(methods::STATUS, StatusRequest {}, deadline).await.map_err(Failure::error)?;
         if status.header.is_some_and(|header| header.member_id == status.leader) {
             let request = MoveLeaderRequest { target_id };

@@ -1,11 +1,11 @@
 //! `etcdctl put`.
 
 use super::Call;
-use super::client::{methods, text};
 use super::failure::{Failure, Outcome};
 use super::flags::{Flag, Kind, Values};
 use super::go;
 use super::tree::{Command, Group};
+use crate::client::{methods, text};
 use keelstone_proto::etcdserverpb::PutRequest;
 use std::io::Read;
 

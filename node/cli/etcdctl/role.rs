@@ -1,12 +1,12 @@
 //! `etcdctl role`.
 
-use super::client::{Method, methods};
 use super::failure::{Failure, Outcome};
 use super::flags::{Flag, Values};
 use super::printer::json::Json;
 use super::printer::{Named, Permitted, Printer};
 use super::tree::{Command, Group};
 use super::{Call, range};
+use crate::client::{Method, methods};
 use keelstone_proto::authpb::{Permission, permission::Type};
 use keelstone_proto::etcdserverpb::*;
 use prost::Message;

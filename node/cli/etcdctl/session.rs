@@ -1,8 +1,8 @@
 //! A lease that is renewed as long as it is needed: for `lease keep-alive`, locks and elections
 //! (etcd `client/v3/lease.go`, `concurrency/session.go`).
 
-use super::client::{CallError, Client, methods};
 use super::failure::{Failure, Outcome};
+use crate::client::{CallError, Client, methods};
 use keelstone_proto::etcdserverpb::{LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use std::time::Duration;
 use tokio::sync::mpsc;

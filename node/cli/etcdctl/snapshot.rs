@@ -1,11 +1,11 @@
 //! `etcdctl snapshot`.
 
-use super::client::{CallError, Client, Deadline, methods};
 use super::failure::{Failure, INTERRUPTED, Outcome};
 use super::log::Logger;
 use super::tree::{Command, Group};
 use super::{Call, go, offline, printer};
 use crate::cli::progress;
+use crate::client::{CallError, Client, Deadline, methods};
 use crate::config::go_io_error;
 use crate::config::value::GoDuration;
 use crate::types::HumanBytes;
@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub static COMMAND: Command = Command {
@@ -35,10 +36,12 @@ static SAVE: Command = Command {
 const DIGEST: u64 = 32;
 const PAGE: u64 = 512;
 
+const LOGGER: Logger = Logger::named("client");
+
 async fn save(call: &mut Call) -> Outcome {
     let [path] = call.words() else { return Err(Failure::args("snapshot save expects one argument <filename>")) };
     let path = PathBuf::from(path);
-    let (settings, _) = call.settings()?;
+    let (settings, _) = call.settings().await?;
     // It takes as long as it takes, unless somebody says otherwise.
     let deadline = if call.values.is_set("command-timeout") { call.deadline() } else { None };
     let interrupted = |error: String| Failure::new(INTERRUPTED, error);
@@ -46,7 +49,7 @@ async fn save(call: &mut Call) -> Outcome {
         let given = go::list(&settings.given());
         return Err(interrupted(format!("snapshot must be requested to one selected node, not multiple {given}")));
     }
-    let client = Client::with_logger(settings, Logger::named("client")).await;
+    let client = Client::new(settings, Arc::new(LOGGER)).await;
     let client = client.map_err(|error| interrupted(error.to_string()))?;
     let mut part_path = path.clone().into_os_string();
     part_path.push(".part");
@@ -105,12 +108,12 @@ async fn fetch(client: &Client, path: &Path, part_path: &Path, deadline: Deadlin
 async fn receive(client: &Client, file: &mut File, deadline: Deadline) -> Result<(u64, String), String> {
     let failed = |status| {
         let error = CallError::from_status(status, deadline);
-        client.logger().line("warn", "failed to receive from snapshot stream; closing", &[("error", &error.as_rpc())]);
+        LOGGER.line("warn", "failed to receive from snapshot stream; closing", &[("error", &error.as_rpc())]);
         error
     };
     let opened = client.server_stream(methods::SNAPSHOT, SnapshotRequest {}, deadline).await;
     let mut stream = opened.map_err(|error| error.to_string())?;
-    client.logger().line("info", "opened snapshot stream; downloading", &[]);
+    LOGGER.line("info", "opened snapshot stream; downloading", &[]);
     let first = stream.message().await.map_err(|status| failed(status).to_string())?;
     let endpoint = client.settings().given().join(",");
     Logger::unnamed().line("info", "fetching snapshot", &[("endpoint", &endpoint)]);
@@ -126,6 +129,6 @@ async fn receive(client: &Client, file: &mut File, deadline: Deadline) -> Result
         next = stream.message().await.map_err(|status| format!("could not write snapshot: {}", failed(status)))?;
     }
     bar.finish_and_clear();
-    client.logger().line("info", "completed snapshot read; closing", &[]);
+    LOGGER.line("info", "completed snapshot read; closing", &[]);
     Ok((size, version))
 }

@@ -1,10 +1,10 @@
 //! `etcdctl txn`: comparisons, what to do if all hold and what if not, a line each, the parts ended by empty lines.
 
-use super::client::methods;
 use super::failure::{Failure, INVALID_INPUT, Outcome};
 use super::flags::{Flag, FlagSet, Values};
 use super::tree::{Command, Group, HELP};
 use super::{Call, del, get, go, printer, put, usage, words};
+use crate::client::methods;
 use keelstone_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use keelstone_proto::etcdserverpb::request_op::Request;
 use keelstone_proto::etcdserverpb::{Compare, RequestOp, TxnRequest};

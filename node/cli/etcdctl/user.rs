@@ -1,12 +1,13 @@
 //! `etcdctl user`.
 
 use super::Call;
-use super::client::{Client, Method, ask_password, methods};
+use super::connection::ask_password;
 use super::failure::{Failure, Outcome};
 use super::flags::{Flag, Kind};
 use super::printer::json::Json;
 use super::printer::{self, Named, Permitted};
 use super::tree::{Command, Group};
+use crate::client::{Client, Method, methods};
 use keelstone_proto::authpb::UserAddOptions;
 use keelstone_proto::etcdserverpb::*;
 use prost::Message;

@@ -3,7 +3,7 @@
 //! command.
 
 use crate::cli::default_host;
-use crate::cli::not_built::EXIT_NOT_BUILT;
+use crate::cli::exit::NOT_BUILT;
 use crate::cli::progress;
 use crate::config::check::SettingsError;
 use crate::config::env::Env;
@@ -88,7 +88,7 @@ fn settings(command_line: &CommandLine) -> Result<Settings, Refusal> {
         Ok(Loaded::Help | Loaded::Version) => Err(anyhow::anyhow!("the flags start no server").into()),
         Err(error) => {
             let is_later = matches!(&error, LoadError::Settings(SettingsError::NotBuilt { .. }));
-            let code = if is_later { EXIT_NOT_BUILT } else { 1 };
+            let code = if is_later { NOT_BUILT } else { 1 };
             Err(Refusal { error: anyhow::Error::new(error).context("flags"), code })
         }
     }

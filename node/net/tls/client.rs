@@ -28,6 +28,8 @@ pub struct ClientSettings {
     /// Shown to a server that asks.
     pub shown: Option<KeyPair>,
     pub trust: Trust,
+    /// The name that servers' certificates must hold, and that they are asked for. None: that of the host that is called.
+    pub server_name: Option<String>,
     /// Which of the servers that are believed are called. With [`Trust::Anybody`] all are.
     pub allowed: Allowed,
     pub protocol: Protocol,
@@ -35,7 +37,10 @@ pub struct ClientSettings {
 
 /// TLS as a client speaks it.
 #[derive(Debug)]
-pub struct Tls(Reloading<ClientConfig>);
+pub struct Tls {
+    config: Reloading<ClientConfig>,
+    server_name: Option<String>,
+}
 
 impl Tls {
     /// # Errors
@@ -46,7 +51,8 @@ impl Tls {
         if let Trust::Authorities(path) = &settings.trust {
             files.push(path.clone());
         }
-        Ok(Self(Reloading::new(files, move || make(&settings))?))
+        let server_name = settings.server_name.clone();
+        Ok(Self { config: Reloading::new(files, move || make(&settings))?, server_name })
     }
 
     /// Shakes hands over `connection` with the server on `host`.
@@ -54,9 +60,9 @@ impl Tls {
     /// # Errors
     /// It is not who it should be, or it does not take this client, or it speaks no TLS.
     pub async fn shake_hands(&self, connection: Connection, host: &str) -> io::Result<Connection> {
-        let name = ServerName::try_from(host.to_owned());
+        let name = ServerName::try_from(self.server_name.as_deref().unwrap_or(host).to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let shaking = TlsConnector::from(self.0.current()).connect(name, connection);
+        let shaking = TlsConnector::from(self.config.current()).connect(name, connection);
         Ok(Box::new(in_time(shaking).await??))
     }
 }

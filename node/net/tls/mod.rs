@@ -7,6 +7,7 @@ mod client;
 mod entrance;
 mod files;
 mod names;
+mod secure;
 mod self_signed;
 mod verify;
 mod words;
@@ -16,6 +17,7 @@ pub use client::{ClientSettings, Tls, Trust};
 pub use entrance::{Door, Entered, Entrance, Rejected};
 pub use files::KeyPair;
 pub use names::Names;
+pub use secure::Secure;
 pub use self_signed::{SelfSigned, make_or_find};
 pub use verify::Allowed;
 
@@ -62,6 +64,8 @@ pub enum TlsError {
     Authority { path: PathBuf, source: rustls::Error },
     #[error("{}: no list of revoked certificates: {reason}", .path.display())]
     Revocations { path: PathBuf, reason: String },
+    #[error("KeyFile and CertFile must both be present[key: {key}, cert: {cert}]")]
+    HalfPair { cert: String, key: String },
     #[error("certificate {} and key {} do not fit: {source}", .pair.cert.display(), .pair.key.display())]
     KeyPair { pair: KeyPair, source: rustls::Error },
     #[error("there is no authority to verify certificates by: {0}")]

@@ -3,13 +3,14 @@
 
 mod print;
 
-use super::client::{CallError, Client, Deadline, Method, methods};
+use super::connection;
 use super::failure::{self, Failure, Outcome};
 use super::flags::Flag;
 use super::tree::{Command, Group};
 use super::{Call, go};
 use crate::backup::archive::{Forget, ForgetError, Manifest, NoChain, Unknown, Unreadable};
 use crate::cli::exit;
+use crate::client::{CallError, Deadline, Method, methods};
 use crate::config::backup::{Retention, RetentionError, UrlError};
 use crate::server::backups::files::{self, Place};
 use keelstone_proto::keelstonepb as pb;
@@ -82,7 +83,7 @@ static COPY: Command = Command {
     line: "copy [options] [name...]",
     short: "Copies the named backups, or all, from --backup-dir to another place and verifies them there",
     flags: &[Flag::text("to", "where to copy to, as in file:///mnt/backups")],
-    run: Some(|call| Box::pin(async { copy(call) })),
+    run: Some(|call| Box::pin(copy(call))),
     ..Command::PLAIN
 };
 
@@ -168,8 +169,8 @@ where
     Q: Message + Clone + 'static,
     A: Message + Default + 'static,
 {
-    let (settings, _) = call.settings()?;
-    let client = Client::new(settings).await?;
+    let (settings, _) = call.settings().await?;
+    let client = connection::open(settings).await?;
     client.call(method, request, deadline).await.map_err(refused)
 }
 
@@ -196,7 +197,7 @@ fn pairs(damaged: Vec<pb::Damaged>) -> Vec<(String, String)> {
 
 async fn now(call: &mut Call) -> Outcome {
     no_words(call)?;
-    let (_, printer) = call.settings()?;
+    let (_, printer) = call.settings().await?;
     let deadline = patient(call);
     let response = ask(call, methods::BACKUP_NOW, pb::NowRequest {}, deadline).await?;
     printer.show(&Shown(parse(&response.manifest)?))
@@ -204,14 +205,14 @@ async fn now(call: &mut Call) -> Outcome {
 
 async fn list(call: &mut Call) -> Outcome {
     no_words(call)?;
-    let (_, printer) = call.settings()?;
+    let (_, printer) = call.settings().await?;
     printer.show(&listing(call).await?)
 }
 
 async fn show(call: &mut Call) -> Outcome {
     let [name] = call.words() else { return Err(usage("backup show takes the name of one backup")) };
     let name = name.clone();
-    let (_, printer) = call.settings()?;
+    let (_, printer) = call.settings().await?;
     let Listing { backups, damaged } = listing(call).await?;
     if let Some(backup) = backups.into_iter().find(|backup| backup.name == name) {
         return printer.show(&Shown(backup));
@@ -224,7 +225,7 @@ async fn show(call: &mut Call) -> Outcome {
 
 async fn verify(call: &mut Call) -> Outcome {
     let names = call.words().to_vec();
-    let (_, printer) = call.settings()?;
+    let (_, printer) = call.settings().await?;
     let verdict = if let Some(url) = directory(call) {
         let place = place(url)?;
         let backups = place.catalogue.named(&names).map_err(|error| failed(error.into()))?;
@@ -246,7 +247,7 @@ async fn verify(call: &mut Call) -> Outcome {
 
 async fn forget(call: &mut Call) -> Outcome {
     let names = call.words().to_vec();
-    let (_, printer) = call.settings()?;
+    let (_, printer) = call.settings().await?;
     let (retention, dry_run) = (call.values.text("retention").to_owned(), call.values.switch("dry-run"));
     if !names.is_empty() && !retention.is_empty() {
         return Err(usage("either names or --retention"));
@@ -272,8 +273,8 @@ async fn forget(call: &mut Call) -> Outcome {
     printer.show(&Forgotten { names, dry_run })
 }
 
-fn copy(call: &mut Call) -> Outcome {
-    let (_, printer) = call.settings()?;
+async fn copy(call: &mut Call) -> Outcome {
+    let (_, printer) = call.settings().await?;
     let to = call.values.text("to").to_owned();
     let Some(url) = directory(call).filter(|_| !to.is_empty()) else {
         return Err(usage("backup copy needs --backup-dir and --to"));
@@ -306,7 +307,7 @@ fn export(call: &mut Call) -> Outcome {
 
 async fn schedule(call: &mut Call) -> Outcome {
     no_words(call)?;
-    let (_, printer) = call.settings()?;
+    let (_, printer) = call.settings().await?;
     let deadline = call.deadline();
     let response = ask(call, methods::BACKUP_SCHEDULE, pb::ScheduleRequest {}, deadline).await?;
     printer.show(&Rhythm(response))
@@ -314,7 +315,7 @@ async fn schedule(call: &mut Call) -> Outcome {
 
 async fn drill(call: &mut Call) -> Outcome {
     no_words(call)?;
-    let (_, printer) = call.settings()?;
+    let (_, printer) = call.settings().await?;
     let drill = if let Some(url) = directory(call) {
         let place = place(url)?;
         let chain = place.catalogue.chain_to(None).map_err(|error| failed(error.into()))?;

@@ -1,6 +1,6 @@
 //! Writes by many clients, and how long they took.
 
-use crate::cli::etcdctl::client::{Client, methods};
+use crate::client::{Client, methods};
 use keelstone_proto::etcdserverpb::PutRequest;
 use rand::Rng;
 use std::collections::BTreeMap;

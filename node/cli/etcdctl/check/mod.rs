@@ -3,11 +3,12 @@
 mod load;
 mod memory;
 
-use super::client::{Client, methods};
+use super::connection;
 use super::failure::{self, BAD_FEATURE, Failure, INVALID_INPUT, Outcome};
 use super::flags::{Flag, Kind};
 use super::tree::{Command, Group};
 use super::{Call, go, lock, printer, range};
+use crate::client::{Client, methods};
 use indicatif::ProgressBar;
 use keelstone_proto::etcdserverpb::{CompactionRequest, DefragmentRequest, DeleteRangeRequest, RangeRequest};
 use load::{Load, Pace, Stats};
@@ -77,10 +78,10 @@ fn say(text: String) -> Outcome {
 
 /// Clients with a connection each.
 async fn clients(call: &mut Call, count: usize) -> Result<Vec<Client>, Failure> {
-    let (settings, _) = call.settings()?;
+    let (settings, _) = call.settings().await?;
     let mut clients = Vec::new();
     for _ in 0..count {
-        clients.push(Client::new(settings.clone()).await?);
+        clients.push(connection::open(settings.clone()).await?);
     }
     Ok(clients)
 }
@@ -119,7 +120,7 @@ async fn defragment(client: &Client) -> Outcome {
     for endpoint in client.settings().given() {
         let quoted = go::quote(endpoint.as_bytes());
         say(format!("Defragmenting {quoted}"))?;
-        let one = Client::new(client.settings().to_one(&endpoint)?).await?;
+        let one = connection::open(client.settings().to_one(&endpoint)?).await?;
         let deadline = Some(Instant::now() + AFTERWARDS);
         one.call(methods::DEFRAGMENT, DefragmentRequest {}, deadline).await.map_err(Failure::error)?;
         say(format!("Defragmented {quoted}"))?;

@@ -3,10 +3,9 @@
 use super::fields::Fields;
 use super::json::{self, Json, Object};
 use super::{Answer, Text, Wire};
+use crate::client::Watched;
 use keelstone_proto::etcdserverpb::response_op::Response;
-use keelstone_proto::etcdserverpb::{
-    DeleteRangeResponse, PutResponse, RangeResponse, ResponseHeader, TxnResponse, WatchResponse,
-};
+use keelstone_proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse, TxnResponse, WatchResponse};
 use keelstone_proto::mvccpb::{Event, event::EventType};
 use prost::Message;
 
@@ -91,24 +90,6 @@ impl Answer for TxnResponse {
             Response::ResponseDeleteRange(response) => response.fields(out),
             Response::ResponseTxn(response) => response.fields(out),
         })
-    }
-}
-
-/// What a watcher is told at once.
-#[derive(Clone, Debug, Default)]
-pub struct Watched {
-    pub header: Option<ResponseHeader>,
-    pub events: Vec<Event>,
-    pub compact_revision: i64,
-    pub canceled: bool,
-    pub cancel_reason: String,
-}
-
-impl Watched {
-    /// Only the news that there is none.
-    pub fn is_progress(&self) -> bool {
-        let revision = self.header.map_or(0, |header| header.revision);
-        self.events.is_empty() && !self.canceled && self.compact_revision == 0 && revision != 0
     }
 }
 

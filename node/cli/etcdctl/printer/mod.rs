@@ -11,7 +11,7 @@ mod maintenance;
 
 pub use access::{Named, Permitted};
 pub use cluster::{Changed, Hashed, Health, State};
-pub use keys::{Watched, type_of};
+pub use keys::type_of;
 pub use maintenance::{Downgraded, Moved};
 
 use super::failure::{BAD_FEATURE, Failure, Outcome};

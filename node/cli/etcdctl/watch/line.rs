@@ -1,9 +1,9 @@
 //! What to watch, from a command line or an entered one: words before `--`, the command to run behind it.
 
 use super::FLAGS;
-use crate::cli::etcdctl::client::text;
 use crate::cli::etcdctl::flags::{FlagSet, Values};
 use crate::cli::etcdctl::range;
+use crate::client::text;
 use keelstone_proto::etcdserverpb::WatchCreateRequest;
 
 const FEW: &str = "bad number of arguments";

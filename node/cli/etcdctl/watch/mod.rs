@@ -1,16 +1,13 @@
 //! `etcdctl watch`: one watch on the command line, or many that are entered one by one.
 
 mod line;
-mod watches;
 
-pub use watches::{News, Watches, one};
-
-use super::client::Client;
 use super::failure::{self, Failure, INTERRUPTED, INVALID_INPUT, Outcome};
 use super::flags::Flag;
 use super::printer::{self, Printer};
 use super::tree::{Command, Group};
 use super::{Call, go, txn, words};
+use crate::client::{Client, News, Watches};
 use keelstone_proto::etcdserverpb::ResponseHeader;
 use keelstone_proto::mvccpb::Event;
 use line::Line;

@@ -1,24 +1,25 @@
 //! A client of a cluster, as etcd's `client/v3` behaves: it waits for a connection as long as the call may take, sends
-//! the token of its user, renews it when it is refused, and repeats what is safe to repeat.
+//! the token of its user, renews it when it is refused, and repeats what is safe to repeat. It knows nothing of who uses it:
+//! etcdctl, and a member that asks another cluster for its peers.
 
 mod endpoint;
 mod error;
 pub mod methods;
 mod settings;
-mod tls;
+mod watches;
 
 pub use error::CallError;
 pub use methods::Method;
-pub use settings::{Settings, ask_password, split_user};
+pub use settings::{Settings, User};
+pub use watches::{News, Watched, Watches, one};
 
-use super::failure::{BAD_CONNECTION, Failure};
-use super::log::Logger;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::uri::PathAndQuery;
 use keelstone_proto::etcdserverpb::AuthenticateRequest;
 use prost::Message;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -42,6 +43,23 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// Between rounds of attempts to connect.
 const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
+/// An attempt at a call that failed. There may be another.
+#[derive(Clone, Copy, Debug)]
+pub struct FailedAttempt<'a> {
+    /// The cluster, as etcd's client names it.
+    pub target: &'a str,
+    /// Path of the call.
+    pub method: &'a str,
+    /// Counted from zero.
+    pub attempt: u32,
+    pub error: &'a str,
+}
+
+/// Where whoever uses the client reads what it does.
+pub trait Report: Debug + Send + Sync {
+    fn attempt_failed(&self, attempt: FailedAttempt<'_>);
+}
+
 /// Cheap to clone; clones share the connection and the token.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Shared>);
@@ -49,7 +67,7 @@ pub struct Client(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
-    logger: Logger,
+    report: Arc<dyn Report>,
     channel: tokio::sync::Mutex<Option<Channel>>,
     token: Mutex<Option<String>>,
     /// Why the last attempt to connect failed.
@@ -61,18 +79,11 @@ impl Client {
     ///
     /// # Errors
     /// If the user is refused, or nobody answers within the time for connecting.
-    pub async fn new(settings: Settings) -> Result<Self, Failure> {
-        Self::with_logger(settings, Logger::named("etcd-client"))
-            .await
-            .map_err(|error| Failure::new(BAD_CONNECTION, error))
-    }
-
-    /// As [`Self::new`], with another name on its log lines.
-    pub async fn with_logger(settings: Settings, logger: Logger) -> Result<Self, CallError> {
+    pub async fn new(settings: Settings, report: Arc<dyn Report>) -> Result<Self, CallError> {
         let token = Mutex::new(settings.token.clone());
         let client = Self(Arc::new(Shared {
             settings,
-            logger,
+            report,
             channel: tokio::sync::Mutex::default(),
             token,
             last_error: Mutex::default(),
@@ -83,10 +94,6 @@ impl Client {
 
     pub fn settings(&self) -> &Settings {
         &self.0.settings
-    }
-
-    pub fn logger(&self) -> Logger {
-        self.0.logger
     }
 
     /// Fetches a token for the user, if there is one.
@@ -119,10 +126,9 @@ impl Client {
                 Err(status) => status,
             };
             let error = CallError::from_status(status, deadline);
-            self.0.logger.line_with("warn", "retrying of unary invoker failed", |fields| {
-                fields.text("target", &self.0.settings.target()).text("method", method.path);
-                fields.always("attempt", &attempt.to_string()).text("error", &error.as_rpc());
-            });
+            let (target, text) = (self.0.settings.target(), error.as_rpc());
+            let failed = FailedAttempt { target: &target, method: method.path, attempt, error: &text };
+            self.0.report.attempt_failed(failed);
             attempt += 1;
             if error.is_deadline() || attempt == ATTEMPTS {
                 return Err(error);

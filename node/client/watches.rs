@@ -1,9 +1,11 @@
 //! Watches on one stream. When it breaks they go on where they were, on a new one (etcd `client/v3/watch.go`).
 
-use crate::cli::etcdctl::client::{CallError, Client, methods};
-use crate::cli::etcdctl::printer::Watched;
+use super::{CallError, Client, methods};
 use keelstone_proto::etcdserverpb::watch_request::RequestUnion;
-use keelstone_proto::etcdserverpb::{WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse};
+use keelstone_proto::etcdserverpb::{
+    ResponseHeader, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+};
+use keelstone_proto::mvccpb::Event;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -19,6 +21,24 @@ const QUEUE: usize = 16;
 
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 const FUTURE: &str = "etcdserver: mvcc: required revision is a future revision";
+
+/// What a watcher is told at once.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    pub header: Option<ResponseHeader>,
+    pub events: Vec<Event>,
+    pub compact_revision: i64,
+    pub canceled: bool,
+    pub cancel_reason: String,
+}
+
+impl Watched {
+    /// Only the news that there is none.
+    pub fn is_progress(&self) -> bool {
+        let revision = self.header.map_or(0, |header| header.revision);
+        self.events.is_empty() && !self.canceled && self.compact_revision == 0 && revision != 0
+    }
+}
 
 /// What happened to one watch.
 #[derive(Debug)]

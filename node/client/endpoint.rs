@@ -55,7 +55,7 @@ impl Endpoint {
             Address::Unix(_) => "localhost",
         };
         let http = Http::from_shared(format!("http://{authority}")).map_err(|error| refused(&error.to_string()))?;
-        let mut http = http.user_agent("etcdctl").map_err(|error| refused(&error.to_string()))?;
+        let mut http = http.user_agent("keelstone").map_err(|error| refused(&error.to_string()))?;
         if !settings.keepalive_time.is_zero() {
             http = http
                 .http2_keep_alive_interval(settings.keepalive_time.max(MIN_KEEPALIVE))
