@@ -11,7 +11,7 @@ use crate::config::log::LogError;
 use crate::config::{self, LoadError, Loaded, Log, Report, Settings, Surroundings};
 use crate::fatal;
 use crate::logging::{self, OutputError, Strings};
-use crate::server::Ended;
+use crate::server::{DiscoveryError, Ended, log_failure};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -76,8 +76,11 @@ fn start(command: &[String], settings: Settings, report: &Report) -> ExitCode {
         Ok(Ended::BySignal(signal)) => logging::shutdown::reraise(signal),
         Ok(Ended::Removed) => ExitCode::SUCCESS,
         Err(error) => {
-            // etcd's words for whatever kept its server from starting.
-            fatal!(error = format!("{error:#}"), "discovery failed");
+            match error.downcast_ref::<DiscoveryError>() {
+                Some(error) => log_failure(error, &settings),
+                // etcd's words for whatever kept its server from starting.
+                None => fatal!(error = format!("{error:#}"), "discovery failed"),
+            }
             ExitCode::FAILURE
         }
     };

@@ -1,6 +1,7 @@
 //! The line that tells, for the record, what a member was started with.
 
 use super::version;
+use crate::config::discovery::{Discovery, Service};
 use crate::config::value::GoDuration;
 use crate::config::{ETCD_VERSION, ListenUrl, Settings, Url};
 use crate::logging::Strings;
@@ -43,6 +44,29 @@ pub fn log(settings: &Settings) {
         "feature-gates" = %gates,
         "max-learners" = raft.max_learners,
         "starting an etcd server"
+    );
+    if let Some(Discovery::Service(service)) = &bootstrap.discovery {
+        log_discovery(service);
+    }
+}
+
+/// What etcd puts into the same line.
+fn log_discovery(service: &Service) {
+    let user = service.user.as_ref().map_or("", |(name, _)| name);
+    info!(
+        "discovery-token" = service.token,
+        "discovery-endpoints" = service.endpoints.join(","),
+        "discovery-dial-timeout" = %GoDuration::from(service.dial_timeout),
+        "discovery-request-timeout" = %GoDuration::from(service.request_timeout),
+        "discovery-keepalive-time" = %GoDuration::from(service.keepalive_time),
+        "discovery-keepalive-timeout" = %GoDuration::from(service.keepalive_timeout),
+        "discovery-insecure-transport" = service.secure.insecure_transport,
+        "discovery-insecure-skip-tls-verify" = service.secure.insecure_skip_verify,
+        "discovery-cert" = service.secure.cert,
+        "discovery-key" = service.secure.key,
+        "discovery-cacert" = service.secure.cacert,
+        "discovery-user" = user,
+        "discovering its peers"
     );
 }
 

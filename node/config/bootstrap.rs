@@ -1,6 +1,7 @@
 //! The first start of a cluster: `--initial-cluster` and what must hold before a member may create its log
 //! (etcd `server/config` `VerifyBootstrap`). A member that has a log reads none of it.
 
+use super::discovery::Discovery;
 use super::url::{Url, UrlError, join};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,11 +26,14 @@ impl ClusterState {
 /// How the cluster comes to be.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
-    /// As given: a member that has a log does not read it, and must start although it is wrong.
+    /// As given: a member that has a log does not read it, and must start although it is wrong. Of one that is to find
+    /// the others in a registry, itself alone.
     pub initial_cluster: String,
     /// Part of what member and cluster ids are made of.
     pub token: String,
     pub state: ClusterState,
+    /// What to ask at the first start, in place of `initial_cluster`.
+    pub discovery: Option<Discovery>,
     /// Go on alone with the data that is there, without the other members.
     pub force_new_cluster: bool,
 }
@@ -161,6 +165,7 @@ mod tests {
             initial_cluster: cluster.to_owned(),
             token: "t".to_owned(),
             state: ClusterState::New,
+            discovery: None,
             force_new_cluster: false,
         };
         let resolve = |url: &Url| match url.host() {

@@ -2,7 +2,8 @@
 //! name and from the machine's address.
 
 use super::bootstrap::{Bootstrap, ClusterState, PeerUrls, print_members};
-use super::check::SettingsError;
+use super::check::{SettingsError, Source, is_discovered};
+use super::discovery;
 use super::notice::Notice;
 use super::security;
 use super::settings::{
@@ -31,24 +32,27 @@ pub type DefaultHost<'a> = &'a dyn Fn() -> Result<String, String>;
 /// `values` has passed [`super::check::check`].
 pub fn build(
     values: &Values,
+    source: Source,
     log: Log,
     default_host: DefaultHost<'_>,
     notices: &mut Vec<Notice>,
 ) -> Result<Settings, SettingsError> {
     note_flags(values, notices);
-    let (urls, initial_cluster) = urls(values, default_host, notices)?;
+    let (urls, initial_cluster) = urls(values, source, default_host, notices)?;
     let member = member(values, notices);
     let security = security::read(values, &member.data_dir)?;
+    let discovers = !values.words("discovery-endpoints").is_empty();
     security::check_urls(&security, &urls)?;
     Ok(Settings {
         member,
         bootstrap: Bootstrap {
             initial_cluster,
-            token: values.text("initial-cluster-token").to_owned(),
+            token: values.text(if discovers { "discovery-token" } else { "initial-cluster-token" }).to_owned(),
             state: match values.text("initial-cluster-state") {
                 "existing" => ClusterState::Existing,
                 _ => ClusterState::New,
             },
+            discovery: discovery::read(values),
             force_new_cluster: values.bool("force-new-cluster"),
         },
         urls,
@@ -141,9 +145,10 @@ fn member(values: &Values, notices: &mut Vec<Notice>) -> Member {
 }
 
 /// All URLs, and the initial cluster, which follows from the name and the advertised peer URLs if nobody set it
-/// (etcd `UpdateDefaultClusterFromName`).
+/// (etcd `UpdateDefaultClusterFromName`), and is not known yet if DNS is to say it.
 fn urls(
     values: &Values,
+    source: Source,
     default_host: DefaultHost<'_>,
     notices: &mut Vec<Notice>,
 ) -> Result<(Urls, String), ListenUrlError> {
@@ -180,9 +185,14 @@ fn urls(
         }
     }
     let name = values.text("name");
-    let initial_cluster = if name != "default" && is_default("initial-cluster") {
-        let name = if name.is_empty() { "default" } else { name };
-        print_members(&PeerUrls::from([(name.to_owned(), urls.advertise_peer.clone())]))
+    let alone = |name: &str| print_members(&PeerUrls::from([(name.to_owned(), urls.advertise_peer.clone())]));
+    let initial_cluster = if !values.words("discovery-endpoints").is_empty() {
+        // What it brings to the registry.
+        alone(name)
+    } else if is_discovered(values, source) {
+        String::new()
+    } else if name != "default" && is_default("initial-cluster") {
+        alone(if name.is_empty() { "default" } else { name })
     } else {
         values.text("initial-cluster").to_owned()
     };

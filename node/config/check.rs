@@ -157,18 +157,9 @@ fn check_urls(values: &Values, notices: &mut Vec<Notice>) -> Result<(), Settings
 
 fn check_bootstrap(values: &Values, source: Source) -> Result<(), SettingsError> {
     let srv = !values.text("discovery-srv").is_empty();
-    let srv_name = !values.text("discovery-srv-name").is_empty();
     let endpoints = values.words("discovery-endpoints");
     let token = !values.text("discovery-token").is_empty();
-    // Discovery takes the place of the default cluster, not of one that the operator named.
-    let cluster_is_default = match source {
-        Source::CommandLine => !values.is_set("initial-cluster") && (srv || srv_name || !endpoints.is_empty()),
-        Source::File => {
-            let flag = Flag::find("initial-cluster").expect("a row of the table");
-            values.is_default(flag) && (srv || !endpoints.is_empty())
-        }
-    };
-    let cluster = !values.text("initial-cluster").is_empty() && !cluster_is_default;
+    let cluster = !values.text("initial-cluster").is_empty() && !is_discovered(values, source);
     match values.text("initial-cluster-state") {
         "new" | "existing" => {}
         "" if source == Source::File => {}
@@ -184,6 +175,20 @@ fn check_bootstrap(values: &Values, source: Source) -> Result<(), SettingsError>
         return Err(SettingsError::EmptyDiscoveryEndpoint);
     }
     Ok(())
+}
+
+/// Whether discovery takes the place of the default cluster; it never does of one that the operator named.
+pub(super) fn is_discovered(values: &Values, source: Source) -> bool {
+    let srv = !values.text("discovery-srv").is_empty();
+    let srv_name = !values.text("discovery-srv-name").is_empty();
+    let service = !values.words("discovery-endpoints").is_empty();
+    match source {
+        Source::CommandLine => !values.is_set("initial-cluster") && (srv || srv_name || service),
+        Source::File => {
+            let flag = Flag::find("initial-cluster").expect("a row of the table");
+            values.is_default(flag) && (srv || service)
+        }
+    }
 }
 
 fn check_timing(heartbeat: u64, election: u64) -> Result<(), SettingsError> {

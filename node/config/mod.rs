@@ -11,6 +11,7 @@ pub mod backup;
 pub mod bootstrap;
 mod build;
 pub mod check;
+pub mod discovery;
 pub mod env;
 pub mod file;
 pub mod gates;
@@ -122,7 +123,7 @@ pub fn load(args: &[String], surroundings: &Surroundings<'_>, report: &mut Repor
     if let Some(path) = path {
         notices.push(Notice::FileLoaded { path });
     }
-    let settings = build::build(&values, report.log.clone(), surroundings.default_host, notices);
+    let settings = build::build(&values, source, report.log.clone(), surroundings.default_host, notices);
     Ok(Loaded::Run(Box::new(settings?)))
 }
 

@@ -49,7 +49,7 @@ fn the_table_has_every_flag_of_etcd_with_its_default_and_no_other() {
     assert_eq!(names.len(), 128);
     for flag in FLAGS {
         let ours = matches!(flag.state, State::Alias(_) | State::SetsGate(_))
-            || flag.name.contains("security.")
+            || flag.section == table::Section::FileOnly
             || flag.section == table::Section::Ours;
         assert!(ours || names.contains(&flag.name), "--{} is not etcd's", flag.name);
     }
@@ -141,6 +141,14 @@ fn a_flag_that_is_set_changes_the_settings_or_is_refused_or_named_in_the_log() {
                 &["--peer-client-cert-file=8", "--peer-client-key-file=8"]
             }
             "self-signed-cert-validity" => &["--auto-tls"],
+            "discovery-srv-name" => &["--discovery-srv=x"],
+            "discovery-token" | "discovery-endpoints" => &["--discovery-token=x", "--discovery-endpoints=x"],
+            "discovery-user" | "discovery-password" => {
+                &["--discovery-token=x", "--discovery-endpoints=x", "--discovery-user=x", "--discovery-password=x"]
+            }
+            name if name.starts_with("discovery-") && !matches!(name, "discovery-srv" | "discovery-fallback") => {
+                &["--discovery-token=x", "--discovery-endpoints=x"]
+            }
             "backup-delta-interval" => &["--backup-dir=file:///x", "--backup-schedule=@daily"],
             _ => &[],
         };

@@ -6,6 +6,7 @@ pub mod bootstrap;
 mod clients;
 mod compactor;
 mod corruption;
+mod discovery;
 mod expiry;
 pub mod file_hash;
 mod force_new_cluster;
@@ -28,7 +29,7 @@ use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
 use crate::auth::{Access, SimpleTokens};
 use crate::clock::Clock;
 use crate::config::{Gate, Settings};
-use crate::disk::Disk;
+use crate::disk::{Disk, RealDisk};
 use crate::lease::{Lessor, min_ttl_secs};
 use crate::logging::notify_ready;
 use crate::logging::shutdown::{Signal, Signals};
@@ -51,6 +52,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+pub use discovery::{DiscoveryError, log_failure};
 pub use listen::{Listener, Listeners};
 pub use world::{Observer, World};
 
@@ -84,9 +86,15 @@ pub fn run(settings: &Settings, end_process: EndProcess) -> anyhow::Result<Ended
         let mut signals = Signals::listen().context("listen for signals")?;
         let secured = Secured::open(settings)?;
         let listeners = listen::bind(&settings.urls, &secured).await?;
+        let mut stop = pin!(signals.wait());
+        let settled = tokio::select! {
+            settled = discovery::settle(settings, &RealDisk) => settled?,
+            signal = &mut stop => return Ok(Ended::BySignal(signal)),
+        };
         let sockets = Sockets { from: listen::calls_come_from(settings) };
-        let reach = Reach { dial: Arc::new(sockets), tls: secured.to_peers };
-        run_member(settings, World::real(reach), listeners, end_process, signals.wait()).await
+        let tls = secured.to_peers(settled.peer_server_name)?;
+        let world = World::real(Reach { dial: Arc::new(sockets), tls });
+        run_member(&settled.settings, world, listeners, end_process, stop).await
     })
 }
 

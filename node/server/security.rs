@@ -13,7 +13,7 @@ pub struct Secured {
     /// As `client`; a certificate must fit the address that it comes from.
     metrics: Option<Arc<Door>>,
     peer: Option<Arc<Door>>,
-    pub to_peers: Option<Arc<Tls>>,
+    to_peers: Option<ClientSettings>,
 }
 
 impl Secured {
@@ -63,9 +63,19 @@ impl Secured {
                 allowed: peer.allowed.clone(),
                 protocol: protocol.clone(),
             };
-            secured.to_peers = Some(Arc::new(Tls::new(settings).context("peer TLS")?));
+            secured.to_peers = Some(settings);
         }
         Ok(secured)
+    }
+
+    /// The way to other members, whose certificates are for `server_name`, or else for their hosts.
+    ///
+    /// # Errors
+    /// Files that cannot be used.
+    pub fn to_peers(&self, server_name: Option<String>) -> anyhow::Result<Option<Arc<Tls>>> {
+        let Some(settings) = &self.to_peers else { return Ok(None) };
+        let tls = Tls::new(ClientSettings { server_name, ..settings.clone() }).context("peer TLS")?;
+        Ok(Some(Arc::new(tls)))
     }
 
     /// Of a listener for clients that was made for `urls`, all on one address.

@@ -27,6 +27,7 @@ fn restore(wal_dir: &str) -> Restore {
             initial_cluster: "default=http://localhost:2380".to_owned(),
             token: "etcd-cluster".to_owned(),
             state: ClusterState::New,
+            discovery: None,
             force_new_cluster: false,
         },
         advertise_peer: vec![Url::parse("http://localhost:2380").expect("a URL")],

@@ -89,6 +89,7 @@ fn restore(values: &Values, bump: Bump, initial_memory_map_bytes: u64) -> Outcom
             initial_cluster: values.text("initial-cluster").to_owned(),
             token: values.text("initial-cluster-token").to_owned(),
             state: ClusterState::New,
+            discovery: None,
             force_new_cluster: false,
         },
         advertise_peer,

@@ -38,6 +38,26 @@ pub fn etcd(test: &str) -> Option<PathBuf> {
     std::env::var_os("KEELSTONE_ETCD").map(PathBuf::from).or_else(|| wanted("etcd", 7, test))
 }
 
+/// What starts a command with a network and mounts of its own, as the machine lets us: as root, or as root of a user
+/// namespace. `None`, with a loud line, if it does not.
+///
+/// # Panics
+/// As [`etcdctl`].
+pub fn apart(test: &str) -> Option<Vec<&'static str>> {
+    let prefixes =
+        [vec!["unshare", "--net", "--mount"], vec!["unshare", "--user", "--map-root-user", "--net", "--mount"]];
+    let works = |prefix: &Vec<&str>| {
+        let mut probe = Command::new(prefix[0]);
+        probe.args(&prefix[1..]).args(["sh", "-c", "ip link set lo up && mount --bind /etc/hosts /etc/hosts"]);
+        probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    let found = prefixes.into_iter().find(works);
+    if found.is_none() {
+        say_skipped(test, "no namespaces by unshare");
+    }
+    found
+}
+
 /// The real server (`KEELSTONE_ETCD_37`), for comparison; its absence is no news.
 pub fn find_etcd(minor: u32) -> Option<PathBuf> {
     find("etcd", minor)
