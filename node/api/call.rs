@@ -7,6 +7,7 @@ use super::rpc::Rpc;
 use super::status::ApiError;
 use super::stream_end::Ended;
 use crate::metrics::grpc::GrpcMetrics;
+use crate::net::OpenCall;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -27,12 +28,14 @@ pub struct Call {
     is_handled: bool,
     /// Of a unary call that has no answer yet; none if the service takes the time itself.
     timer: Option<CallTimer>,
+    _open: Option<OpenCall>,
 }
 
 impl Call {
-    pub fn start(metrics: Arc<GrpcMetrics>, rpc: Rpc) -> Self {
+    /// `open` is let go with the call.
+    pub fn start(metrics: Arc<GrpcMetrics>, rpc: Rpc, open: Option<OpenCall>) -> Self {
         metrics.started(rpc.index());
-        Self { metrics, rpc, started: Instant::now(), sent: 0, is_handled: false, timer: None }
+        Self { metrics, rpc, started: Instant::now(), sent: 0, is_handled: false, timer: None, _open: open }
     }
 
     /// Lets the call be logged if it takes long.

@@ -10,6 +10,7 @@ use super::metrics::Metrics;
 use super::rpc::{Rpc, unknown_path_text};
 use super::status::ApiError;
 use super::stream_end::{Ended, StreamEnds};
+use crate::net::OpenCalls;
 use crate::net::tls::Names;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -94,6 +95,8 @@ pub struct Edge<B> {
     /// Of the certificate that the caller has shown.
     names: Option<Arc<Names>>,
     is_secure: bool,
+    /// Of this connection, if anybody wants to know.
+    open_calls: Option<OpenCalls>,
 }
 
 struct Shared<B> {
@@ -108,6 +111,7 @@ impl<B> Clone for Edge<B> {
             caller: self.caller,
             names: self.names.clone(),
             is_secure: self.is_secure,
+            open_calls: self.open_calls.clone(),
         }
     }
 }
@@ -120,17 +124,30 @@ impl<B> fmt::Debug for Edge<B> {
 
 impl<B> Edge<B> {
     pub fn new(doors: Doors<B>, metrics: Metrics) -> Self {
-        Self { shared: Arc::new(Shared { doors, metrics }), caller: Caller::default(), names: None, is_secure: false }
+        let (caller, shared) = (Caller::default(), Arc::new(Shared { doors, metrics }));
+        Self { shared, caller, names: None, is_secure: false, open_calls: None }
     }
 
     /// For the connection of one caller, who has shown a certificate with `names`, if any. Each of its requests carries them.
     pub fn of(&self, caller: Caller, names: Option<Arc<Names>>) -> Self {
-        Self { shared: Arc::clone(&self.shared), caller, names, is_secure: false }
+        Self { shared: Arc::clone(&self.shared), caller, names, is_secure: false, open_calls: None }
     }
 
     /// The same behind TLS.
     pub fn secured(self, is_secure: bool) -> Self {
         Self { is_secure, ..self }
+    }
+
+    /// The same, with its open calls counted.
+    pub fn counting(self, open_calls: Option<OpenCalls>) -> Self {
+        Self { open_calls, ..self }
+    }
+
+    /// Whether this connection's client may not ping as it likes. As in etcd not behind TLS on a port for HTTP too,
+    /// where Go's own HTTP server speaks HTTP/2 and knows no such rules.
+    pub fn limits_pings(&self) -> bool {
+        let Doors { calls, pages, .. } = &self.shared.doors;
+        calls.is_some() && !(self.is_secure && pages.is_some())
     }
 
     fn respond(&self, mut request: Request<B>) -> Responding
@@ -192,7 +209,8 @@ impl<B> Edge<B> {
             return Responding::done(status.into_http::<Full<Bytes>>());
         };
         let metrics = &self.shared.metrics;
-        let mut call = Call::start(Arc::clone(&metrics.grpc), rpc);
+        let open = self.open_calls.as_ref().map(OpenCalls::begin);
+        let mut call = Call::start(Arc::clone(&metrics.grpc), rpc, open);
         let timer = || CallTimer::start(rpc, self.caller, door.warn_unary_after);
         let needs_leader = match check(door, metrics, rpc, request.headers()) {
             Ok(needs_leader) => needs_leader,

@@ -3,10 +3,12 @@
 
 use super::answer::{Answer, JSON, error, method_not_allowed, not_found, text, with_type};
 use super::checks::{Check, CheckGroup, LIVEZ, READYZ};
+use super::debug;
 use super::edge::PageDoor;
 use super::health_page;
 use super::metrics::Metrics;
 use super::node::Node;
+use super::profile;
 use crate::metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, render};
 use http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 pub enum PageSet {
     /// The client port: all of them.
     Client,
-    /// `--listen-metrics-urls`: no `/version`.
+    /// `--listen-metrics-urls`: health and metrics only.
     Metrics,
 }
 
@@ -30,6 +32,8 @@ pub struct Pages {
     pub node: Arc<Node>,
     pub registry: Registry,
     pub set: PageSet,
+    /// On the client port: pages of profiles too.
+    pub has_profiles: bool,
 }
 
 impl Pages {
@@ -51,6 +55,11 @@ impl Pages {
             ("/health", _) => self.health(request).await,
             ("/metrics", _) => self.metrics(),
             ("/version", PageSet::Client) => self.version(request),
+            ("/debug/vars", PageSet::Client) => self.vars(request),
+            (_, PageSet::Client) if self.has_profiles && path.starts_with(profile::PREFIX) => {
+                let query = Query::of(request);
+                profile::page(&self.node, path, query.first("seconds")).await.unwrap_or_else(not_found)
+            }
             (_, PageSet::Client | PageSet::Metrics) => not_found(),
         }
     }
@@ -102,6 +111,10 @@ impl Pages {
                 &format!("An error has occurred while serving metrics:\n\n{failed}"),
             ),
         }
+    }
+
+    fn vars(&self, request: &Parts) -> Answer {
+        if request.method == Method::GET { debug::vars(&self.node) } else { method_not_allowed() }
     }
 
     fn version(&self, request: &Parts) -> Answer {

@@ -4,7 +4,7 @@
 use super::call_timer::Caller;
 use super::edge::Edge;
 use crate::net::tls::{Entered, Entrance};
-use crate::net::{Connection, Gathered, Listen};
+use crate::net::{Connection, Gathered, Listen, OpenCalls, PingLimit, PingRules};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -23,6 +23,8 @@ pub struct ConnectionSettings {
     pub keepalive_interval: Duration,
     /// … and closes it if no answer comes within this.
     pub keepalive_timeout: Duration,
+    /// A client that pings more often, while calls are open, is sent away.
+    pub min_ping_interval: Duration,
     /// How long open calls may take to finish once the node stops.
     pub drain: Duration,
 }
@@ -34,6 +36,7 @@ impl Default for ConnectionSettings {
             max_concurrent_streams: u32::MAX,
             keepalive_interval: Duration::from_secs(2 * 3600),
             keepalive_timeout: Duration::from_secs(20),
+            min_ping_interval: Duration::from_secs(5),
             drain: Duration::from_secs(5),
         }
     }
@@ -70,7 +73,8 @@ pub async fn serve_client(
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
                     let (builder, entrance, edge) = (builder.clone(), entrance.clone(), edge.clone());
-                    connections.spawn(connection(builder, entrance, stream, from, edge, stopping.clone()));
+                    let accepted = Accepted { stream, from, min_ping_interval: settings.min_ping_interval };
+                    connections.spawn(connection(builder, entrance, accepted, edge, stopping.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept client connection");
@@ -103,12 +107,18 @@ fn connection_builder(settings: ConnectionSettings) -> auto::Builder<TokioExecut
     builder
 }
 
+/// A connection as it came in.
+struct Accepted {
+    stream: Connection,
+    from: Option<SocketAddr>,
+    min_ping_interval: Duration,
+}
+
 /// Serves one connection, over whatever carries it, until it closes or the node stops.
 async fn connection(
     builder: auto::Builder<TokioExecutor>,
     entrance: Entrance,
-    stream: Connection,
-    from: Option<SocketAddr>,
+    Accepted { stream, from, min_ping_interval }: Accepted,
     edge: Edge<Incoming>,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -121,7 +131,11 @@ async fn connection(
         Err(rejected) => return rejected.log("client", from),
     };
     let edge = edge.of(Caller(from), names).secured(is_secure);
-    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(Gathered::new(connection)), edge));
+    let calls = edge.limits_pings().then(OpenCalls::default);
+    let rules = calls.clone().map(|calls| PingRules { min_interval: min_ping_interval, calls });
+    let connection = PingLimit::new(Gathered::new(connection), rules);
+    let edge = edge.counting(calls);
+    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(connection), edge));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = stopped(&mut stopping) => {

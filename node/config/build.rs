@@ -22,6 +22,8 @@ const DEFAULT_COMPACTION_BATCH: usize = 1_000;
 const DEFAULT_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
 const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const DEFAULT_WARN_UNARY: Duration = Duration::from_millis(300);
+/// grpc-go's, which counts in etcd if it is given none above zero.
+const DEFAULT_MIN_PING_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const MIN_PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// etcd advises against larger requests.
 const ADVISED_REQUEST_BYTES: u64 = 10 << 20;
@@ -88,6 +90,7 @@ pub fn build(
                 0 => DEFAULT_WARN_UNARY,
                 _ => values.duration("warning-unary-request-duration").or_zero(),
             },
+            enable_pprof: values.bool("enable-pprof"),
         },
         auth: super::auth::read(values, notices),
         backup: super::backup::read(values).expect("checked before"),
@@ -264,7 +267,10 @@ fn limits(values: &Values, notices: &mut Vec<Notice>) -> Limits {
 fn keepalive(values: &Values) -> GrpcKeepalive {
     let above_zero = |flag: &str| Some(values.duration(flag).or_zero()).filter(|duration| !duration.is_zero());
     let ping = above_zero("grpc-keepalive-interval").zip(above_zero("grpc-keepalive-timeout"));
-    GrpcKeepalive { server_ping: ping.map(|(interval, timeout)| ServerPing { interval, timeout }) }
+    GrpcKeepalive {
+        server_ping: ping.map(|(interval, timeout)| ServerPing { interval, timeout }),
+        min_ping_interval: above_zero("grpc-keepalive-min-time").unwrap_or(DEFAULT_MIN_PING_INTERVAL),
+    }
 }
 
 fn progress_interval(values: &Values, notices: &mut Vec<Notice>) -> Duration {

@@ -211,7 +211,7 @@ fn check_timing(heartbeat: u64, election: u64) -> Result<(), SettingsError> {
 fn check_built(values: &Values) -> Result<(), SettingsError> {
     for flag in FLAGS {
         let State::Later(feature) = flag.state else { continue };
-        if !values.is_default(flag) && !says_the_default(flag, values) {
+        if !values.is_default(flag) {
             return Err(SettingsError::NotBuilt { flag: flag.name.to_owned(), feature, default: flag.default });
         }
     }
@@ -254,14 +254,6 @@ fn duration_error(text: &str) -> String {
         (0, _) => format!("time: invalid duration {text:?}"),
         (_, "") => format!("time: missing unit in duration {text:?}"),
         (_, unit) => format!("time: unknown unit {unit:?} in duration {text:?}"),
-    }
-}
-
-/// True for another spelling of the default, or of what there is without the feature.
-fn says_the_default(flag: &Flag, values: &Values) -> bool {
-    match flag.name {
-        "grpc-keepalive-min-time" => values.duration(flag.name).or_zero().is_zero(),
-        _ => false,
     }
 }
 
@@ -393,7 +385,6 @@ mod tests {
             "--feature-gates PriorityRequest is not built yet in Keelstone: it belongs to request priorities. \
              Leave it at its default"
         );
-        assert!(checked(&["--grpc-keepalive-min-time=0"]).is_ok());
         assert!(checked(&["--feature-gates=FastLeaseKeepAlive=false,PriorityRequest=false"]).is_ok());
     }
 }

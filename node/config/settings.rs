@@ -150,6 +150,8 @@ impl Limits {
 pub struct GrpcKeepalive {
     /// When to ping a silent client, and how long to wait for its answer; none: never.
     pub server_ping: Option<ServerPing>,
+    /// Clients that ping more often are sent away.
+    pub min_ping_interval: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,4 +270,6 @@ pub struct Observe {
     pub warn_apply_duration: Duration,
     /// A slower unary request is logged.
     pub warn_unary_request_duration: Duration,
+    /// Pages of profiles were asked for.
+    pub enable_pprof: bool,
 }

@@ -41,7 +41,8 @@ impl File for RealFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+        // A profile is made by signals (`--enable-pprof`), and this call is not begun anew by itself.
+        match rustix::io::retry_on_intr(|| rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len)) {
             // Some file systems cannot reserve; the length alone is enough for correctness.
             Err(rustix::io::Errno::OPNOTSUPP) if self.len()? < len => self.0.set_len(len),
             Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),

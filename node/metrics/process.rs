@@ -8,6 +8,19 @@ use prometheus::{Error, Registry};
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 
+/// The most file descriptors that this process may have open.
+pub fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Memory that this process has from the system now, in bytes; zero if the system does not say.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kilobytes.map_or(0, |kilobytes: u64| kilobytes.saturating_mul(1024))
+}
+
 /// # Errors
 /// The registry already has these families.
 pub fn register(registry: &Registry) -> Result<(), Error> {
@@ -36,7 +49,7 @@ impl Collector for DescriptorCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let used = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let limit = descriptor_limit();
         vec![
             gauge(USED.0, USED.1, i64::try_from(used).unwrap_or(i64::MAX)),
             gauge(LIMIT.0, LIMIT.1, i64::try_from(limit).unwrap_or(i64::MAX)),

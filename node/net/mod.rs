@@ -4,12 +4,14 @@
 mod connector;
 pub mod dns;
 mod gathered;
+mod pings;
 mod sockets;
 mod target;
 pub mod tls;
 
 pub use connector::{Connector, Reach};
 pub use gathered::Gathered;
+pub use pings::{OpenCall, OpenCalls, PingLimit, PingRules};
 pub use sockets::{Sockets, listen_tcp, listen_unix};
 pub use target::{Address, Target, UnknownScheme, host_of};
 

@@ -29,7 +29,7 @@ mod types;
 mod suite_tests;
 
 pub use bootstrap::{bootstrap_log, lone_member_log};
-pub use consensus::{Consensus, Limits, Parts, RaftStatus, RequestError, RunningConsensus};
+pub use consensus::{Consensus, Limits, Parts, Progress, RaftReport, RaftStatus, RequestError, Role, RunningConsensus};
 pub use defragment::{DefragmentError, Shrunk, defragment, say_defragmented, say_defragmenting};
 pub use hash::{HashRefused, NoHash, NotHashed, PeerHash};
 pub use lease::LeaseAnswer;

@@ -10,7 +10,7 @@ use crate::api::{
     serve_client,
 };
 use crate::api::{StreamEnder, StreamEnds};
-use crate::config::{Gate, Settings};
+use crate::config::{Gate, LogLevel, Settings};
 use crate::metrics::server::{ServerFacts, ServerReading, register};
 use crate::net::tls::Entrance;
 use crate::watch::{Hub, ProgressPeriod};
@@ -31,6 +31,7 @@ pub struct Clients {
     connections: ConnectionSettings,
     browsers: BrowserRules,
     has_gateway: bool,
+    has_profiles: bool,
     health: watch::Sender<ServingStatus>,
     /// Whether health says so while the state is defragmented (gate StopGRPCServiceOnDefrag).
     stops_on_defragment: bool,
@@ -84,6 +85,9 @@ impl Clients {
             progress: ProgressPeriod::new(settings.watch.progress_notify_interval, Arc::new(rand::random::<f64>)),
             max_message_bytes: settings.limits.max_message_bytes(),
         });
+        if settings.observe.enable_pprof {
+            tracing::info!(path = api::PPROF_PREFIX, "pprof is enabled");
+        }
         let (ender, ends) = StreamEnder::new();
         let ping = settings.keepalive.server_ping;
         let defaults = ConnectionSettings::default();
@@ -97,10 +101,13 @@ impl Clients {
                 max_concurrent_streams: settings.limits.max_concurrent_streams,
                 keepalive_interval: ping.map_or(defaults.keepalive_interval, |ping| ping.interval),
                 keepalive_timeout: ping.map_or(defaults.keepalive_timeout, |ping| ping.timeout),
+                min_ping_interval: settings.keepalive.min_ping_interval,
                 drain: DRAIN,
             },
             browsers: BrowserRules { origins: settings.http.origins.clone(), hosts: settings.http.hosts.clone() },
             has_gateway: settings.http.gateway,
+            // As in etcd whoever debugs has them too.
+            has_profiles: settings.observe.enable_pprof || settings.log.level == LogLevel::Debug,
             health: watch::channel(ServingStatus::NotServing).0,
             stops_on_defragment: settings.gates.enabled(Gate::StopGrpcServiceOnDefrag),
             ender: Arc::new(ender),
@@ -167,8 +174,10 @@ impl Clients {
             Gateway::new(Edge::new(doors, self.metrics.clone()), max_message_bytes, knows_names)
         });
         let browsers = is_for_clients.then(|| self.browsers.clone());
-        let pages =
-            pages.map(|set| Pages { node: Arc::clone(&self.node), registry: self.registry.clone(), set }.door());
+        let pages = pages.map(|set| {
+            let (node, registry) = (Arc::clone(&self.node), self.registry.clone());
+            Pages { node, registry, set, has_profiles: self.has_profiles }.door()
+        });
         Edge::new(Doors { calls, pages, gateway, browsers }, self.metrics.clone())
     }
 

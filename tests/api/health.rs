@@ -88,3 +88,29 @@ async fn an_unknown_page_is_not_found() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn variables_are_json_under_gos_names() {
+    check(async |case| {
+        let reply = http::get(case.port, "/debug/vars").await.expect("variables");
+        assert_eq!(reply.status, 200);
+        let is_json = |header: &String| header == "content-type: application/json; charset=utf-8";
+        assert!(reply.headers.iter().any(is_json), "{:?}", reply.headers);
+        let page: Value = serde_json::from_str(&reply.body).expect("JSON");
+        let names: Vec<&str> = page.as_object().expect("an object").keys().map(String::as_str).collect();
+        assert_eq!(names, ["cmdline", "file_descriptor_limit", "memstats", "raft.status"]);
+        let words = page["cmdline"].as_array().expect("words");
+        assert!(words.contains(&json!("--data-dir")), "{words:?}");
+        assert!(page["memstats"]["Sys"].as_u64() > Some(1 << 20) && page["file_descriptor_limit"].as_u64() > Some(0));
+        let raft = &page["raft.status"];
+        assert_eq!(
+            (&raft["raftState"], &raft["lead"], &raft["leadtransferee"]),
+            (&json!("StateLeader"), &raft["id"], &json!("0"))
+        );
+        assert!(raft["applied"].as_u64() > Some(0) && raft["commit"].as_u64() >= raft["applied"].as_u64(), "{raft}");
+        let own = &raft["progress"][raft["id"].as_str().expect("hex")];
+        assert!(own["match"].as_u64() > Some(0) && own["state"] == json!("StateReplicate"), "{raft}");
+        assert_eq!(http::send(case.port, "POST", "/debug/vars").await.expect("a reply").status, 405);
+    })
+    .await;
+}

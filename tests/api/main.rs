@@ -13,6 +13,8 @@ mod lock;
 mod maintenance;
 mod matrix;
 mod metrics;
+mod pings;
+mod profile;
 mod put;
 mod range;
 mod range_stream;

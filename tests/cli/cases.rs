@@ -110,7 +110,6 @@ pub const REFUSED: &[Case] = &[
 
     ours(&["--unsafe-no-fsync"], "--unsafe-no-fsync is not built yet in Keelstone: it belongs to running without fsync. Leave it at its default (false)"),
     ours(&["--memory-mlock"], "--memory-mlock is not built yet in Keelstone: it belongs to memory locking. Leave it at its default (false)"),
-    ours(&["--grpc-keepalive-min-time=1s"], "--grpc-keepalive-min-time is not built yet in Keelstone: it belongs to a limit on the pings of clients. Leave it at its default (5s)"),
     ours(&["--peer-cert-file=x"], "KeyFile and CertFile must both be present[key: , cert: x]"),
     ours(&["--feature-gates=PriorityRequest=true"], "--feature-gates PriorityRequest is not built yet in Keelstone: it belongs to request priorities. Leave it at its default"),
     ours(&["--corrupt-check-time=-1s"], "--corrupt-check-time must be >=0 (set to -1s)"),

@@ -5,7 +5,7 @@ use super::stream::Lines;
 use super::{AnswerBody, Gateway, full, with_type};
 use crate::api::call_timer::Caller;
 use crate::api::rpc::Rpc;
-use crate::net::{Connection, Gathered};
+use crate::net::{Connection, PingLimit};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -98,8 +98,8 @@ async fn serve(
 ) -> Result<(), tungstenite::Error> {
     let limit = gateway.max_json_bytes();
     let config = WebSocketConfig::default().max_message_size(Some(limit)).max_frame_size(Some(limit));
-    let carried = downcast::<TokioIo<Gathered>>(upgraded).map_err(|_| io::Error::other("not a connection of ours"))?;
-    let connection = carried.io.into_inner().into_inner().await?;
+    let carried = downcast::<TokioIo<PingLimit>>(upgraded).map_err(|_| io::Error::other("not a connection of ours"))?;
+    let connection = carried.io.into_inner().into_inner().into_inner().await?;
     let read = carried.read_buf.to_vec();
     let socket = WebSocketStream::from_partially_read(connection, read, Role::Server, Some(config)).await;
     let (sink, source) = socket.split();

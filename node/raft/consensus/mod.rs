@@ -2,8 +2,10 @@
 
 mod leader;
 mod members;
+mod report;
 mod requests;
 
+pub use report::{Progress, RaftReport, Role};
 pub use requests::RequestError;
 
 use super::catching_up;

@@ -36,6 +36,21 @@ pub async fn post(port: u16, path: &str, body: &str) -> anyhow::Result<Reply> {
 
 /// A request with further headers, as `Name: value`, one named `Host` in place of the usual; errors as [`get`].
 pub async fn exchange(port: u16, method: &str, path: &str, headers: &[&str], body: &str) -> anyhow::Result<Reply> {
+    let (status, headers, body) = exchange_bytes(port, method, path, headers, body).await?;
+    let body = String::from_utf8(body).context("body is not text")?;
+    Ok(Reply { status, headers, body })
+}
+
+/// GET of what need not be text: status and body; errors as [`get`].
+pub async fn get_bytes(port: u16, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+    let (status, _, body) = exchange_bytes(port, "GET", path, &[], "").await?;
+    Ok((status, body))
+}
+
+/// Status, headers and body.
+type Parts = (u16, Vec<String>, Vec<u8>);
+
+async fn exchange_bytes(port: u16, method: &str, path: &str, headers: &[&str], body: &str) -> anyhow::Result<Parts> {
     let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.context("connect")?;
         let host = format!("Host: 127.0.0.1:{port}");
@@ -53,7 +68,7 @@ pub async fn exchange(port: u16, method: &str, path: &str, headers: &[&str], bod
     tokio::time::timeout(PATIENCE, exchange).await.context("no HTTP reply in time")?
 }
 
-fn parse(bytes: &[u8]) -> anyhow::Result<Reply> {
+fn parse(bytes: &[u8]) -> anyhow::Result<Parts> {
     let split = bytes.windows(4).position(|window| window == b"\r\n\r\n").context("no end of headers")?;
     let head = std::str::from_utf8(&bytes[..split]).context("headers are not text")?;
     let mut lines = head.split("\r\n");
@@ -68,8 +83,7 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Reply> {
     if headers.iter().any(|header| header == "transfer-encoding: chunked") {
         body = unchunk(&body)?;
     }
-    let body = String::from_utf8(body).context("body is not text")?;
-    Ok(Reply { status: status.parse().context("status is a number")?, headers, body })
+    Ok((status.parse().context("status is a number")?, headers, body))
 }
 
 fn unchunk(mut rest: &[u8]) -> anyhow::Result<Vec<u8>> {
@@ -96,7 +110,7 @@ mod tests {
     #[test]
     fn chunks_are_joined() {
         let reply = parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n");
-        let reply = reply.expect("a well-formed reply");
-        assert_eq!((reply.status, reply.body.as_str()), (200, "abcd"));
+        let (status, _, body) = reply.expect("a well-formed reply");
+        assert_eq!((status, &body[..]), (200, &b"abcd"[..]));
     }
 }
