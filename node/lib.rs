@@ -3,6 +3,11 @@
 /// The version of etcd whose behaviour this is; clients decide by it what they may ask.
 pub const ETCD_VERSION: &str = "3.7.3";
 
+/// What stands where etcd names its Go runtime.
+pub fn runtime_name() -> String {
+    format!("none (Keelstone {}, rustc {})", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_RUST_VERSION"))
+}
+
 pub mod cli;
 pub mod client;
 pub mod config;

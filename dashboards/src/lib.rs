@@ -16,10 +16,6 @@ use std::collections::BTreeMap;
 /// Families with labels that nothing has been counted under at the start, and those of Prometheus itself.
 pub const LATER_FAMILIES: &[&str] = &[
     "etcd_debugging_server_alarms",
-    "etcd_network_peer_received_bytes_total",
-    "etcd_network_peer_round_trip_time_seconds",
-    "etcd_network_peer_sent_bytes_total",
-    "etcd_network_peer_sent_failures_total",
     "etcd_server_apply_duration_seconds",
     "etcd_server_client_requests_total",
     "up",

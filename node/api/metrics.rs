@@ -22,6 +22,7 @@ pub struct Metrics {
     pub healthchecks_total: IntCounterVec,
     /// From the first row of a snapshot for an operator to its last byte, or to its end for another reason.
     pub snapshot_seconds: Histogram,
+    pub watch_loop: WatchLoop,
     /// Of apply, which counts slow entries there.
     pub slow_applies: IntCounter,
 }
@@ -78,7 +79,39 @@ impl Metrics {
                 &["type", "name", "status"],
             )?,
             snapshot_seconds,
+            watch_loop: WatchLoop::register(registry)?,
             slow_applies,
+        })
+    }
+}
+
+/// What it takes to make the responses of watch streams (etcd `v3rpc/metrics.go`).
+#[derive(Clone, Debug)]
+pub struct WatchLoop {
+    pub events: Histogram,
+    pub per_event: Histogram,
+    /// Of answers to requests of the client.
+    pub control: Histogram,
+    /// Of a round of progress notices.
+    pub progress: Histogram,
+}
+
+impl WatchLoop {
+    /// # Errors
+    /// The registry already has these families.
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        let histogram = |name: &str, help: &str| {
+            let name = format!("etcd_debugging_server_watch_send_loop_{name}_seconds");
+            let buckets = exponential_buckets(0.001, 2.0, 14)?;
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, Error>(histogram)
+        };
+        Ok(Self {
+            events: histogram("watch_stream_duration", "Time to make a response of events.")?,
+            per_event: histogram("watch_stream_duration_per_event", "The same for each event in it.")?,
+            control: histogram("control_stream_duration", "Time to make an answer to a request.")?,
+            progress: histogram("progress_duration", "Time to ask for the progress of a stream's watchers.")?,
         })
     }
 }

@@ -12,6 +12,7 @@ use self::codec::WatchCodec;
 use self::session::Session;
 use super::asker::Asker;
 use super::header::Answerer;
+use super::metrics::WatchLoop;
 use super::node::Node;
 use super::status::ApiError;
 use crate::auth::Identity;
@@ -78,6 +79,7 @@ pub struct Parts {
     /// Who answers, now.
     pub answerer: Box<dyn Fn() -> Answerer + Send + Sync>,
     pub permits: Permits,
+    pub send_loop: WatchLoop,
     pub progress: ProgressPeriod,
     /// Of a response, where the client lets it be split. In bytes.
     pub max_message_bytes: usize,

@@ -1,6 +1,7 @@
 //! Versions: the one of etcd that we behave as, which tools read, and our own.
 
 use crate::config::ETCD_VERSION;
+pub use crate::runtime_name as runtime;
 
 /// What stands where etcd names the commit that it was built from.
 pub const GIT_SHA: &str = "Not provided";
@@ -20,11 +21,6 @@ pub fn etcdutl() -> String {
 /// `keelstone --version`.
 pub fn own() -> String {
     format!("keelstone {} (behaves as etcd {ETCD_VERSION})\n", env!("CARGO_PKG_VERSION"))
-}
-
-/// What stands where etcd names its Go runtime.
-pub fn runtime() -> String {
-    format!("none (Keelstone {}, rustc {})", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_RUST_VERSION"))
 }
 
 /// As Go names it.

@@ -16,6 +16,8 @@ pub struct ServerFacts {
     pub member: MemberId,
     /// As `etcd --version` says it.
     pub version: &'static str,
+    /// What stands where etcd names its Go.
+    pub runtime: String,
     /// Feature gates: name, stage (`ALPHA`, `BETA`), enabled.
     pub features: Vec<(&'static str, &'static str, bool)>,
     /// The quota that holds, also when none was set.
@@ -120,7 +122,7 @@ impl ServerCollector {
         families
     }
 
-    fn facts(&self) -> [MetricFamily; 4] {
+    fn facts(&self) -> [MetricFamily; 5] {
         let features = self.facts.features.iter().map(|(name, stage, enabled)| {
             gauge_value(vec![label("name", name), label("stage", stage)], i64::from(*enabled))
         });
@@ -136,6 +138,12 @@ impl ServerCollector {
                 "Which version is running. 1 for 'server_version' label with current version.",
                 MetricType::GAUGE,
                 vec![gauge_value(vec![label("server_version", self.facts.version)], 1)],
+            ),
+            family(
+                "etcd_server_go_version",
+                "What the server runs on, which is not Go. 1 for 'server_go_version' label with its name.",
+                MetricType::GAUGE,
+                vec![gauge_value(vec![label("server_go_version", &self.facts.runtime)], 1)],
             ),
             family(
                 "etcd_server_feature_enabled",
@@ -163,6 +171,7 @@ mod tests {
         let facts = ServerFacts {
             member: MemberId(0xab),
             version: "3.7.3",
+            runtime: "none".to_owned(),
             features: vec![("AllAlpha", "ALPHA", false)],
             quota_bytes: 2_147_483_648,
         };
@@ -175,6 +184,7 @@ mod tests {
             "etcd_server_proposals_committed_total 7",
             r#"etcd_server_id{server_id="ab"} 1"#,
             r#"etcd_server_version{server_version="3.7.3"} 1"#,
+            r#"etcd_server_go_version{server_go_version="none"} 1"#,
             r#"etcd_server_feature_enabled{name="AllAlpha",stage="ALPHA"} 0"#,
             "etcd_server_quota_backend_bytes 2147483648",
         ] {

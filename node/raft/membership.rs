@@ -153,6 +153,19 @@ impl Consensus {
     }
 
     async fn change_as_leader(&self, request_id: u64, change: &MemberChange) -> Fate {
+        let fate = self.try_as_leader(request_id, change).await;
+        let metrics = self.peers().traffic().metrics();
+        match &fate {
+            Fate::Sent if matches!(change, MemberChange::Promote(_)) => metrics.promoted.inc(),
+            Fate::Refused(refused) if matches!(change, MemberChange::Promote(_)) => {
+                metrics.not_promoted.with_label_values(&[&refused.to_string()]).inc();
+            }
+            Fate::Sent | Fate::NotLeader | Fate::Refused(_) => {}
+        }
+        fate
+    }
+
+    async fn try_as_leader(&self, request_id: u64, change: &MemberChange) -> Fate {
         let deadline = tokio::time::Instant::now() + self.request_timeout();
         while self.is_leader() && tokio::time::Instant::now() < deadline {
             let metrics = self.metrics();

@@ -184,6 +184,7 @@ async fn forward(consensus: &Consensus, batch: &[Queued]) -> Vec<Fate> {
             results.iter().map(fate).collect()
         }
         Err(status) => {
+            consensus.peers().traffic().sending_failed(leader);
             consensus.peers().heed(&status);
             tracing::debug!(error = status.message(), "forwarded proposals have an unknown outcome");
             if defect::on(Defect::ForwardedTwice) {

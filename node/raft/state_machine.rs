@@ -130,6 +130,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotSource) -> Result<(), io::Error> {
+        let metrics = self.files.metrics().clone();
+        metrics.set_installing(true);
         let received = snapshot.into_file(Arc::clone(&self.files)).await?;
         // Once it stands in the old one's place a crash finds it; before, the old one.
         self.files.put_in_place(&received.file)?;
@@ -141,6 +143,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         // What the snapshot applied has no answers here; whoever waits must not try again.
         self.waiters.abandon_all();
         (self.on_applied.1)();
+        metrics.set_installing(false);
         Ok(())
     }
 

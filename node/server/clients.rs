@@ -82,6 +82,7 @@ impl Clients {
             hub: Arc::clone(&node.hub),
             answerer: Box::new(move || header_node.answerer()),
             permits: Permits::of(&shared),
+            send_loop: registers.api.watch_loop.clone(),
             progress: ProgressPeriod::new(settings.watch.progress_notify_interval, Arc::new(rand::random::<f64>)),
             max_message_bytes: settings.limits.max_message_bytes(),
         });
@@ -246,6 +247,7 @@ fn register_server_metrics(
     let facts = ServerFacts {
         member: node.consensus.member_id(),
         version: crate::ETCD_VERSION,
+        runtime: crate::runtime_name(),
         features: crate::config::gates::GATES
             .iter()
             .map(|gate| (gate.name, gate.stage.as_str(), settings.gates.enabled(gate.gate)))

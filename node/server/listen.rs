@@ -4,12 +4,11 @@ use super::security::Secured;
 use crate::config::{Gate, ListenAddress, ListenUrl, Settings, Url, Urls};
 use crate::net::tls::Entrance;
 use crate::net::{self, Gathered, Listen};
-use crate::raft::PeerService;
+use crate::raft::{Consensus, PeerService};
 use anyhow::Context;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use keelstone_proto::internal::peer_server::PeerServer;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -91,11 +90,10 @@ async fn bind_all(urls: &[ListenUrl], entrance: impl Fn(&[ListenUrl]) -> Entranc
 /// Serves peers until `stop` says so, and then no longer: what peers ask is worth nothing from a member that stops.
 pub async fn serve_peers(
     Listener { entrance, mut socket, .. }: Listener,
-    service: PeerServer<PeerService>,
-    ping_interval: Duration,
+    consensus: Consensus,
     mut stop: watch::Receiver<bool>,
 ) {
-    let service = TowerToHyperService::new(service);
+    let ping_interval = consensus.timing().silence;
     let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
     builder
         .http2()
@@ -112,12 +110,14 @@ pub async fn serve_peers(
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = socket.accept() => match accepted {
                 Ok((stream, from)) => {
-                    let (builder, service, entrance) = (builder.clone(), service.clone(), entrance.clone());
+                    let (builder, consensus, entrance) = (builder.clone(), consensus.clone(), entrance.clone());
                     connections.spawn(async move {
-                        let stream = match entrance.enter(stream, from).await {
-                            Ok(entered) => TokioIo::new(Gathered::new(entered.connection)),
+                        let entered = match entrance.enter(stream, from).await {
+                            Ok(entered) => entered,
                             Err(rejected) => return rejected.log("peer", from),
                         };
+                        let (connection, service) = PeerService::on(&consensus, entered.connection);
+                        let (stream, service) = (TokioIo::new(Gathered::new(connection)), TowerToHyperService::new(service));
                         // Peers come and go with their processes.
                         if let Err(error) = builder.serve_connection(stream, service).await {
                             tracing::debug!(error, "peer connection ended");

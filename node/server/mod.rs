@@ -35,7 +35,7 @@ use crate::logging::notify_ready;
 use crate::logging::shutdown::{Signal, Signals};
 use crate::net::{Reach, Sockets};
 use crate::raft::{
-    ChangeRules, Consensus, Limits, OnApplied, Parts, PeerService, RunningConsensus, StateFiles, Timing, WAS_REMOVED,
+    ChangeRules, Consensus, Limits, OnApplied, Parts, RunningConsensus, StateFiles, Timing, WAS_REMOVED,
 };
 use crate::threads::Threads;
 use crate::wal;
@@ -236,6 +236,7 @@ impl Node {
             cluster: Arc::clone(&published.cluster),
             views: published.views.clone(),
             removed: Arc::clone(&removed),
+            metrics: registers.raft.clone(),
         })
         .await?;
         if published.cluster.load().members.is_removed(identity.member) {
@@ -274,9 +275,7 @@ impl Node {
         let mut serving = JoinSet::new();
         for listener in listeners.peer {
             tracing::info!(address = %listener.url, "serving peer traffic");
-            let service = PeerService::server(self.consensus.clone());
-            let ping = self.consensus.timing().silence;
-            background.spawn(listen::serve_peers(listener, service, ping, stopping.clone()));
+            background.spawn(listen::serve_peers(listener, self.consensus.clone(), stopping.clone()));
         }
         let (consensus, published) = (self.consensus.clone(), self.published.clone());
         if settings.gates.enabled(Gate::LeaseCheckpoint) {

@@ -1,7 +1,7 @@
 //! The metrics of all parts, in one registry that nothing global knows.
 
 use crate::metrics::corruption::CorruptionMetrics;
-use crate::{alarm, api, apply, auth, backup, cluster, lease, metrics, mvcc, storage, wal, watch};
+use crate::{alarm, api, apply, auth, backup, cluster, lease, metrics, mvcc, raft, storage, wal, watch};
 use prometheus::Registry;
 
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub struct Registers {
     pub alarm: alarm::Metrics,
     pub auth: auth::Metrics,
     pub cluster: cluster::Metrics,
+    pub raft: raft::Metrics,
     pub watch: watch::Metrics,
     pub backup: backup::Metrics,
     pub api: api::Metrics,
@@ -35,6 +36,7 @@ impl Registers {
             alarm: alarm::Metrics::register(&registry)?,
             auth: auth::Metrics::register(&registry)?,
             cluster: cluster::Metrics::register(&registry)?,
+            raft: raft::Metrics::register(&registry)?,
             watch: watch::Metrics::register(&registry)?,
             backup: backup::Metrics::register(&registry)?,
             corruption: CorruptionMetrics::register(&registry)?,

@@ -5,6 +5,7 @@ mod ctl;
 mod ctl_help;
 mod ctl_running;
 mod etcdctl;
+mod metrics;
 mod transcript;
 mod wal;
 

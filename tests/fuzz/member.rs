@@ -138,6 +138,7 @@ impl Member {
             cluster: Arc::clone(&published.cluster),
             views: published.views.clone(),
             removed: Arc::default(),
+            metrics: keelstone::raft::Metrics::register(&registry)?,
             waiters,
             lessor,
             on_applied: OnApplied::new(|_| {}, || {}),

@@ -5,6 +5,7 @@
 use super::codec::Frame;
 use super::{Parts, Permitting};
 use crate::api::asker::Asker;
+use crate::api::metrics::WatchLoop;
 use crate::api::status::ApiError;
 use crate::auth::Identity;
 use crate::defect::{self, Defect};
@@ -18,6 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_stream::Stream;
@@ -207,6 +209,16 @@ impl Session {
         Frame { head, events: Vec::new(), prev_kv: false }
     }
 
+    fn time(&self, took: Duration, events: usize) {
+        let WatchLoop { events: responses, per_event, control, .. } = &self.parts.send_loop;
+        let seconds = took.as_secs_f64();
+        if events == 0 {
+            return control.observe(seconds);
+        }
+        responses.observe(seconds);
+        per_event.observe(seconds / events as f64);
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Status>>> {
         if let Some(fragment) = self.fragments.pop_front() {
             return Poll::Ready(Some(Ok(fragment)));
@@ -217,7 +229,9 @@ impl Session {
                 while let Poll::Ready(Some(())) = Pin::new(&mut self.woken).poll_next(cx) {}
                 self.take_requests(cx)?;
                 while self.progress.poll_tick(cx).is_ready() {
+                    let begun = std::time::Instant::now();
                     self.stream.progress_tick();
+                    self.parts.send_loop.progress.observe(begun.elapsed().as_secs_f64());
                 }
             }
             let next = self.stream.poll_next(cx);
@@ -230,11 +244,15 @@ impl Session {
                 Poll::Ready(Some(delivery)) => {
                     self.responses_since_look = (self.responses_since_look + 1) % RESPONSES_PER_LOOK;
                     let may_split = matches!(&delivery, Delivery::Events(events) if events.fragment);
+                    let begun = std::time::Instant::now();
                     let frame = self.frame(delivery);
-                    if !may_split {
-                        return Poll::Ready(Some(Ok(frame)));
+                    let events = frame.events.len();
+                    if may_split {
+                        self.fragments = frame.fragments(self.parts.max_message_bytes).into();
+                    } else {
+                        self.fragments.push_back(frame);
                     }
-                    self.fragments = frame.fragments(self.parts.max_message_bytes).into();
+                    self.time(begun.elapsed(), events);
                     return Poll::Ready(self.fragments.pop_front().map(Ok));
                 }
             }

@@ -168,6 +168,7 @@ fn check<F: Future<Output = ()>>(settings: Settings, test: impl FnOnce(Writer, C
             hub: Arc::clone(&hub),
             answerer: Box::new(|| Answerer { cluster: ClusterId(1), member: MemberId(2), term: 3 }),
             permits,
+            send_loop: WatchLoop::register(&prometheus::Registry::new()).unwrap(),
             progress: ProgressPeriod::new(Duration::from_millis(100), Arc::new(|| 0.0)),
             max_message_bytes: 4096,
         });

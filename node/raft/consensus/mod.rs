@@ -12,11 +12,13 @@ use super::catching_up;
 use super::config::openraft_config;
 use super::defragment::{self, DefragmentError};
 use super::hash::HASHES_AT_ONCE;
+use super::late;
 use super::leadership::Leadership;
 use super::log_store::{LogStore, SharedConfState};
 use super::may_change::ChangeRules;
 use super::membership;
-use super::network::{Identity, PeerClients, Purpose, Timing};
+use super::metrics::Metrics;
+use super::network::{Identity, PeerClients, PeerParts, Purpose, Timing};
 use super::propose::{self, Queued};
 use super::read_index;
 use super::request_id::RequestIds;
@@ -85,6 +87,7 @@ pub struct Parts {
     pub views: Views,
     /// Is told when peers say that this member was removed.
     pub removed: Arc<Notify>,
+    pub metrics: Metrics,
 }
 
 /// Where this member stands. Indexes are from 1; zero is none.
@@ -180,15 +183,19 @@ impl Consensus {
             parts.applied,
             term_applied,
         );
-        let peers = PeerClients::new(
-            parts.identity,
-            parts.timing,
-            parts.reach,
-            Arc::clone(&state_files),
-            Arc::clone(&parts.clock),
-            Arc::clone(&parts.cluster),
-            parts.removed,
-        );
+        for peer in parts.cluster.load().members.iter().filter(|member| member.id != parts.identity.member) {
+            parts.metrics.know(parts.identity.member, peer.id);
+        }
+        let peers = PeerClients::new(PeerParts {
+            identity: parts.identity,
+            timing: parts.timing,
+            reach: parts.reach,
+            files: Arc::clone(&state_files),
+            clock: Arc::clone(&parts.clock),
+            cluster: Arc::clone(&parts.cluster),
+            removed: parts.removed,
+            metrics: parts.metrics,
+        });
         let raft = Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
         let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
         let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);
@@ -232,6 +239,7 @@ impl Consensus {
         tasks.spawn(consensus.clone().follow_leadership(leader_known));
         tasks.spawn(consensus.clone().ask_when_lost());
         tasks.spawn(membership::take_leave(consensus.clone(), leaving_queue));
+        tasks.spawn(late::run(consensus.clone()));
         tasks.spawn(catching_up::run(consensus.clone(), parts.limits.promotes_learners));
         if !parts.limits.stands_at_once {
             consensus.inner.raft.runtime_config().elect(false);

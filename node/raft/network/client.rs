@@ -1,11 +1,13 @@
 //! The calling side: one lazily connected channel per peer and purpose, and openraft's network trait over it.
 
+use super::traffic::{MeteredWay, Traffic};
 use super::{
     CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL, PROTOCOL_HEADER, TO_HEADER, WAS_REMOVED,
 };
 use crate::clock::{Clock, Ticks};
 use crate::cluster::ClusterState;
 use crate::net::Reach;
+use crate::raft::metrics::Metrics;
 use crate::raft::state_files::StateFiles;
 use crate::types::MemberId;
 use arc_swap::{ArcSwap, Guard};
@@ -72,6 +74,22 @@ pub struct PeerClients {
 /// A channel and the URLs it was made for.
 type Known = (Vec<String>, Channel);
 
+/// What [`PeerClients::new`] connects.
+#[derive(Debug)]
+pub struct PeerParts {
+    pub identity: Identity,
+    pub timing: Timing,
+    pub reach: Reach,
+    /// Where a snapshot is read.
+    pub files: Arc<StateFiles>,
+    pub clock: Arc<dyn Clock>,
+    /// What apply knows of the members.
+    pub cluster: Arc<ArcSwap<ClusterState>>,
+    /// Is told when a peer says that this member was removed.
+    pub removed: Arc<Notify>,
+    pub metrics: Metrics,
+}
+
 #[derive(Debug)]
 struct Shared {
     identity: Identity,
@@ -86,6 +104,7 @@ struct Shared {
     cluster: Arc<ArcSwap<ClusterState>>,
     /// Is told when a peer says that this member was removed.
     removed: Arc<Notify>,
+    traffic: Traffic,
     /// Peers that ever failed to answer.
     unsteady: Mutex<HashMap<MemberId, Link>>,
 }
@@ -99,15 +118,8 @@ enum Link {
 }
 
 impl PeerClients {
-    pub fn new(
-        identity: Identity,
-        timing: Timing,
-        reach: Reach,
-        files: Arc<StateFiles>,
-        clock: Arc<dyn Clock>,
-        cluster: Arc<ArcSwap<ClusterState>>,
-        removed: Arc<Notify>,
-    ) -> Self {
+    pub fn new(parts: PeerParts) -> Self {
+        let PeerParts { identity, timing, reach, files, clock, cluster, removed, metrics } = parts;
         Self {
             shared: Arc::new(Shared {
                 identity,
@@ -119,6 +131,7 @@ impl PeerClients {
                 cluster,
                 removed,
                 clock,
+                traffic: Traffic::new(metrics, identity.member),
                 unsteady: Mutex::default(),
             }),
         }
@@ -131,6 +144,11 @@ impl PeerClients {
 
     pub(super) fn state_files(&self) -> Arc<StateFiles> {
         Arc::clone(&self.shared.files)
+    }
+
+    /// What goes to peers and comes from them.
+    pub fn traffic(&self) -> &Traffic {
+        &self.shared.traffic
     }
 
     pub fn timing(&self) -> Timing {
@@ -155,8 +173,11 @@ impl PeerClients {
             .max_encoding_message_size(MAX_MESSAGE_BYTES))
     }
 
-    /// Says so when a peer goes or comes back, in etcd's words (`rafthttp/peer_status.go`).
+    /// Counts a failure, and says so when a peer goes or comes back, in etcd's words (`rafthttp/peer_status.go`).
     pub(super) fn note(&self, peer: MemberId, error: Option<&Status>) {
+        if error.is_some() {
+            self.traffic().sending_failed(peer);
+        }
         let mut unsteady = self.shared.unsteady.lock().expect("no holder of this lock panics");
         let was_down = unsteady.get(&peer) == Some(&Link::Down);
         match error {
@@ -205,7 +226,8 @@ impl PeerClients {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
-        let channel = endpoint.connect_with_connector_lazy(connector);
+        let traffic = self.shared.traffic.clone();
+        let channel = endpoint.connect_with_connector_lazy(MeteredWay { connector, traffic, peer: to });
         channels.insert((to, purpose), (urls.to_vec(), channel.clone()));
         Ok(channel)
     }
@@ -241,7 +263,16 @@ mod tests {
         let identity = Identity { cluster: ClusterId(1), member: MemberId(1) };
         let clock = Arc::new(crate::clock::SystemClock::new());
         let reach = Reach { dial: Arc::new(crate::net::Sockets::default()), tls: None };
-        let peers = PeerClients::new(identity, timing, reach, Arc::new(files), clock, Arc::default(), Arc::default());
+        let peers = PeerClients::new(PeerParts {
+            identity,
+            timing,
+            reach,
+            files: Arc::new(files),
+            clock,
+            cluster: Arc::default(),
+            removed: Arc::default(),
+            metrics: Metrics::detached(),
+        });
         let mut client = peers.client(MemberId(2), &urls, Purpose::Forward).expect("a usable URL");
         let answer = tokio::time::timeout(Duration::from_secs(60), client.info(PeerInfoRequest::default())).await;
         assert!(answer.expect("it ends by itself").is_err());

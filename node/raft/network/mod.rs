@@ -9,8 +9,9 @@ mod members;
 mod peer_network;
 mod server;
 mod snapshot;
+mod traffic;
 
-pub use client::{Client, PeerClients, Purpose, Timing};
+pub use client::{Client, PeerClients, PeerParts, Purpose, Timing};
 pub use members::ask_members;
 pub use server::PeerService;
 

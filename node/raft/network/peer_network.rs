@@ -19,6 +19,7 @@ use openraft::type_config::alias::SnapshotOf;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tonic::{Request, Status};
 
 impl RaftNetworkFactory<TypeConfig> for PeerClients {
@@ -109,7 +110,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             // The answer's headers come at once, so this bounds the set-up only; afterwards the pings of the
             // connection find a peer that has gone. openraft's limit is less than a heartbeat: over a slow link, or to
             // a busy machine, no stream would ever come about.
-            let patience = self.clients.timing().election;
+            let (patience, begun) = (self.clients.timing().election, Instant::now());
             let set_up = tokio::time::timeout(patience, client.append(requests)).await;
             let set_up = set_up.unwrap_or_else(|_| Err(Status::deadline_exceeded("append stream set-up")));
             self.clients.note(self.target, set_up.as_ref().err());
@@ -121,7 +122,16 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                     return Err(failed(&status));
                 }
             };
+            let (traffic, target) = (self.clients.traffic().clone(), self.target);
+            let round_trip = &traffic.metrics().round_trips;
+            let round_trip = round_trip.with_label_values(&[&target.to_string()]);
+            // A heartbeat is one message with one answer.
+            let mut begun = (self.purpose == Purpose::Heartbeat).then_some(begun);
             let answers = answers.map(move |answer| {
+                if let (Some(begun), Ok(_)) = (begun.take(), &answer) {
+                    round_trip.observe(begun.elapsed().as_secs_f64());
+                }
+                let answer = answer.inspect_err(|_| traffic.sending_failed(target));
                 let answer = answer.and_then(convert::append_result_from_proto).map_err(|status| failed(&status))?;
                 // One for each request, in order.
                 let asked = asked.lock().expect("no holder of this lock panics").pop_front();
@@ -159,10 +169,18 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         let client = self.client().map_err(|_| {
             StreamingError::Unreachable(Unreachable::new(&Status::unavailable("snapshot: peer has no usable URL")))
         })?;
+        let traffic = self.clients.traffic();
+        let transfer = traffic.metrics().snapshots_sent.begin(self.target);
         tokio::select! {
             sent = send_snapshot(self.clients.state_files(), client, vote, snapshot) => match sent {
-                Ok(vote) => Ok(SnapshotResponse::new(vote)),
-                Err(status) => Err(StreamingError::Unreachable(Unreachable::new(&status))),
+                Ok(vote) => {
+                    transfer.succeeded();
+                    Ok(SnapshotResponse::new(vote))
+                }
+                Err(status) => {
+                    traffic.sending_failed(self.target);
+                    Err(StreamingError::Unreachable(Unreachable::new(&status)))
+                }
             },
             closed = cancel => Err(StreamingError::Closed(closed)),
         }
@@ -196,7 +214,10 @@ impl PeerNetwork {
         let mut client = self.client()?;
         let mut request = Request::new(convert::vote_request_to_proto(rpc, pre_vote));
         request.set_timeout(option.hard_ttl());
-        let response = client.vote(request).await.inspect_err(|status| self.clients.heed(status));
+        let response = client.vote(request).await.inspect_err(|status| {
+            self.clients.traffic().sending_failed(self.target);
+            self.clients.heed(status);
+        });
         let response = response.map_err(|status| failed(&status))?;
         let answer = convert::vote_response_from_proto(&response.into_inner()).map_err(|status| failed(&status))?;
         check::vote_answer(&answer, &rpc.vote).map_err(|status| failed(&status))?;

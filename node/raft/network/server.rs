@@ -3,9 +3,11 @@
 use super::check::{self, Known};
 use super::convert;
 use super::snapshot::receive_snapshot;
+use super::traffic::Meter;
 use super::{
     CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL_HEADER, TO_HEADER, UNDERSTOOD, WAS_REMOVED,
 };
+use crate::net::Connection;
 use crate::raft::Consensus;
 use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
 use futures_util::{Stream, StreamExt};
@@ -23,14 +25,24 @@ use tonic::{Request, Response, Status, Streaming};
 #[derive(Clone, Debug)]
 pub struct PeerService {
     consensus: Consensus,
+    /// Of the connection that it serves.
+    meter: Option<Arc<Meter>>,
 }
 
 impl PeerService {
     /// The service, ready to be served.
     pub fn server(consensus: Consensus) -> PeerServer<PeerService> {
-        PeerServer::new(Self { consensus })
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        Self { consensus, meter: None }.ready()
+    }
+
+    /// The service for one connection, and the connection with its traffic counted for whoever calls by it.
+    pub fn on(consensus: &Consensus, connection: Connection) -> (Connection, PeerServer<PeerService>) {
+        let (connection, meter) = consensus.peers().traffic().meter(connection);
+        (connection, Self { consensus: consensus.clone(), meter: Some(meter) }.ready())
+    }
+
+    fn ready(self) -> PeerServer<PeerService> {
+        PeerServer::new(self).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Who calls.
@@ -39,6 +51,9 @@ impl PeerService {
     /// `FailedPrecondition` if the call means another cluster or member, or speaks a version unknown here.
     fn caller(&self, metadata: &MetadataMap) -> Result<MemberId, Status> {
         let from = self.caller_or_removed(metadata)?;
+        if let Some(meter) = &self.meter {
+            meter.belongs_to(from);
+        }
         if self.consensus.was_removed(from) {
             // It may not have learned of it.
             return Err(Status::permission_denied(WAS_REMOVED));
@@ -48,6 +63,15 @@ impl PeerService {
 
     /// As [`Self::caller`], be it a member that was removed.
     fn caller_or_removed(&self, metadata: &MetadataMap) -> Result<MemberId, Status> {
+        self.identify(metadata).inspect_err(|_| {
+            let named = number(metadata, FROM_HEADER).map(MemberId);
+            // Of what anybody may write there, only names that are known make series.
+            let known = named.filter(|&id| self.consensus.cluster().members.get(id).is_some());
+            self.consensus.peers().traffic().receiving_failed(known);
+        })
+    }
+
+    fn identify(&self, metadata: &MetadataMap) -> Result<MemberId, Status> {
         let Identity { cluster, member } = self.consensus.identity();
         check_protocol(metadata, &UNDERSTOOD)?;
         let number = |header: &str| number(metadata, header);
@@ -124,6 +148,7 @@ impl Peer for PeerService {
                 Err(status) => {
                     // A caller that goes away ends its stream with an error; only nonsense deserves a line.
                     if status.code() == tonic::Code::InvalidArgument {
+                        known.peers().traffic().receiving_failed(Some(caller));
                         tracing::warn!("remote-peer-id" = %caller, error = status.message(), "refused append stream");
                     }
                     return None;
@@ -160,7 +185,9 @@ impl Peer for PeerService {
         request: Request<Streaming<internal::SnapshotChunk>>,
     ) -> Result<Response<internal::SnapshotResponse>, Status> {
         let from = self.caller(request.metadata())?;
+        let transfer = self.consensus.peers().traffic().metrics().snapshots_received.begin(from);
         let vote = receive_snapshot(&self.consensus, from, request.into_inner()).await?;
+        transfer.succeeded();
         Ok(Response::new(internal::SnapshotResponse { vote: Some(convert::vote_to_proto(&vote)) }))
     }
 

@@ -18,6 +18,7 @@ use keelstone_proto::internal::snapshot_chunk::Part;
 use keelstone_proto::internal::{Row, SnapshotChunk, SnapshotHead, SnapshotRows, SnapshotTail};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -163,6 +164,7 @@ async fn write_state(
     mut import: Import,
     stream: &mut Streaming<SnapshotChunk>,
 ) -> Result<Storage, Status> {
+    let begun = Instant::now();
     let failed = |error: StateFileError| Status::internal(error.to_string());
     let stopping = |error: Stopping| Status::unavailable(error.to_string());
     let mut sum = Checksum::default();
@@ -186,8 +188,11 @@ async fn write_state(
                 };
             }
             Part::Tail(tail) if (tail.rows, tail.crc32c) == (sum.rows, sum.crc) => {
+                let written = Instant::now();
                 let finished = files.threads.run(Work::Apply, move || import.finish()).await;
-                return files.check("write", path, finished.map_err(stopping)?).map_err(failed);
+                let storage = files.check("write", path, finished.map_err(stopping)?).map_err(failed)?;
+                files.metrics().observe_received(begun.elapsed(), written.elapsed());
+                return Ok(storage);
             }
             Part::Tail(_) => return Err(Status::data_loss("snapshot differs from its checksum")),
         }
