@@ -105,6 +105,15 @@ impl KeyInterval {
         }
     }
 
+    /// `range_end` as requests have it.
+    pub fn end_on_wire(&self) -> &[u8] {
+        match self {
+            KeyInterval::One(_) => b"",
+            KeyInterval::Range { end: None, .. } => b"\0",
+            KeyInterval::Range { end: Some(end), .. } => end,
+        }
+    }
+
     pub fn contains(&self, key: &[u8]) -> bool {
         match self {
             KeyInterval::One(one) => one.as_ref() == key,

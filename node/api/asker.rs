@@ -1,5 +1,6 @@
 //! Who makes a call: what the request says of that, and what the gate made of it.
 
+use super::audit::Audited;
 use crate::auth::Identity;
 use crate::defect::{self, Defect};
 use crate::net::tls::Names;
@@ -41,6 +42,11 @@ impl Asker {
 
     /// As whom the gate let it in; none if it asked nothing then.
     pub fn identity(&self) -> Option<&Identity> {
+        self.extensions.get()
+    }
+
+    /// The record of the call, if there is one.
+    pub fn audited(&self) -> Option<&Arc<Audited>> {
         self.extensions.get()
     }
 

@@ -1,6 +1,7 @@
 //! One call from its first header to its last trailer: counted on the way in and out, and ended from here if the
 //! node or the leader goes away. The bodies are passed through untouched.
 
+use super::audit::Audited;
 use super::call_timer::{CallTimer, Counted};
 use super::frames::{FrameCounter, Passed};
 use super::rpc::Rpc;
@@ -28,14 +29,20 @@ pub struct Call {
     is_handled: bool,
     /// Of a unary call that has no answer yet; none if the service takes the time itself.
     timer: Option<CallTimer>,
-    _open: Option<OpenCall>,
+    kept: Kept,
+}
+
+/// What is let go with a call, or told of its end.
+#[derive(Debug, Default)]
+pub struct Kept {
+    pub open: Option<OpenCall>,
+    pub audited: Option<Arc<Audited>>,
 }
 
 impl Call {
-    /// `open` is let go with the call.
-    pub fn start(metrics: Arc<GrpcMetrics>, rpc: Rpc, open: Option<OpenCall>) -> Self {
+    pub fn start(metrics: Arc<GrpcMetrics>, rpc: Rpc, kept: Kept) -> Self {
         metrics.started(rpc.index());
-        Self { metrics, rpc, started: Instant::now(), sent: 0, is_handled: false, timer: None, _open: open }
+        Self { metrics, rpc, started: Instant::now(), sent: 0, is_handled: false, timer: None, kept }
     }
 
     /// Lets the call be logged if it takes long.
@@ -60,6 +67,9 @@ impl Call {
             return;
         }
         self.is_handled = true;
+        if let Some(audited) = self.kept.audited.take() {
+            audited.ended(code);
+        }
         if !self.rpc.is_stream() && self.sent == 0 {
             // go-grpc-prometheus counts the answer of a unary call also when it is an error.
             self.metrics.sent(self.rpc.index(), 1, 0);
@@ -84,11 +94,18 @@ pub struct RequestBody<B> {
     metrics: Arc<GrpcMetrics>,
     rpc: Rpc,
     max_message_bytes: usize,
+    audited: Option<Arc<Audited>>,
 }
 
 impl<B> RequestBody<B> {
-    pub fn new(inner: B, metrics: Arc<GrpcMetrics>, rpc: Rpc, max_message_bytes: usize) -> Self {
-        Self { inner, frames: FrameCounter::default(), metrics, rpc, max_message_bytes }
+    pub fn new(
+        inner: B,
+        metrics: Arc<GrpcMetrics>,
+        rpc: Rpc,
+        max_message_bytes: usize,
+        audited: Option<Arc<Audited>>,
+    ) -> Self {
+        Self { inner, frames: FrameCounter::default(), metrics, rpc, max_message_bytes, audited }
     }
 }
 
@@ -113,6 +130,9 @@ where
                     max_bytes: self.max_message_bytes,
                 };
                 return Poll::Ready(Some(Err(error.into())));
+            }
+            if let Some(audited) = &self.audited {
+                audited.heard(data);
             }
         }
         Poll::Ready(Some(frame.map_err(|error| Status::from_error(Box::new(error)))))

@@ -2,8 +2,9 @@
 //! A call is counted and its metadata checked here (etcd `v3rpc/interceptor.go`), before its message is read.
 
 use super::answer::{error, not_found};
+use super::audit::AuditDoor;
 use super::browsers::{BrowserRules, allow};
-use super::call::{Call, RequestBody, ResponseBody};
+use super::call::{Call, Kept, RequestBody, ResponseBody};
 use super::call_timer::{CallTimer, Caller};
 use super::gateway::{AnswerBody, Gateway, rest_of};
 use super::metrics::Metrics;
@@ -49,6 +50,8 @@ pub struct Doors<B> {
     pub gateway: Option<Gateway>,
     /// For pages and gateway. None: who reaches the listener may see all.
     pub browsers: Option<BrowserRules>,
+    /// None: nobody keeps a record of calls.
+    pub audit: Option<AuditDoor>,
 }
 
 /// Hands a call to its service.
@@ -203,14 +206,18 @@ impl<B> Edge<B> {
         Responding::Page { answer, origin }
     }
 
-    fn call(&self, door: &CallDoor<B>, request: Request<B>) -> Responding {
+    fn call(&self, door: &CallDoor<B>, mut request: Request<B>) -> Responding {
         let Some(rpc) = Rpc::from_path(request.uri().path()) else {
             let status = Status::new(Code::Unimplemented, unknown_path_text(request.uri().path()));
             return Responding::done(status.into_http::<Full<Bytes>>());
         };
         let metrics = &self.shared.metrics;
         let open = self.open_calls.as_ref().map(OpenCalls::begin);
-        let mut call = Call::start(Arc::clone(&metrics.grpc), rpc, open);
+        let audited = self.shared.doors.audit.as_ref().map(|door| door.begin(rpc, self.caller, self.names.clone()));
+        if let Some(audited) = &audited {
+            request.extensions_mut().insert(Arc::clone(audited));
+        }
+        let mut call = Call::start(Arc::clone(&metrics.grpc), rpc, Kept { open, audited: audited.clone() });
         let timer = || CallTimer::start(rpc, self.caller, door.warn_unary_after);
         let needs_leader = match check(door, metrics, rpc, request.headers()) {
             Ok(needs_leader) => needs_leader,
@@ -221,7 +228,7 @@ impl<B> Edge<B> {
             }
         };
         let max_bytes = door.max_message_bytes;
-        let request = request.map(|body| RequestBody::new(body, Arc::clone(&metrics.grpc), rpc, max_bytes));
+        let request = request.map(|body| RequestBody::new(body, Arc::clone(&metrics.grpc), rpc, max_bytes, audited));
         if !rpc.times_itself() {
             call.time(timer());
         }

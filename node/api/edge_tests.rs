@@ -63,7 +63,7 @@ async fn start() -> Server {
     };
     let pages =
         PageDoor(Box::new(|request| Box::pin(async move { text(StatusCode::OK, request.uri.path().to_owned()) })));
-    let doors = Doors { calls: Some(calls), pages: Some(pages), gateway: None, browsers: None };
+    let doors = Doors { calls: Some(calls), pages: Some(pages), gateway: None, browsers: None, audit: None };
     let slow_applies = IntCounter::new("slow_applies", "Of apply.").expect("a name");
     let edge = Edge::new(doors, Metrics::register(&registry, slow_applies).expect("a fresh registry"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -149,6 +149,14 @@ impl Gate {
     /// # Errors
     /// The token does not count.
     pub async fn identify(&self, asker: &Asker) -> Result<Identity, ApiError> {
+        let identity = self.find_identity(asker).await?;
+        if let Some(audited) = asker.audited().filter(|_| identity.is_somebody()) {
+            audited.known_as(identity.who().user);
+        }
+        Ok(identity)
+    }
+
+    async fn find_identity(&self, asker: &Asker) -> Result<Identity, ApiError> {
         let Some(token) = asker.token() else {
             let name = asker.common_name().filter(|_| self.settings.knows_certificates);
             return Ok(name.map_or(Identity::NOBODY, |name| Identity::user(name, self.access.state().revision())));

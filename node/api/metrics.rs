@@ -23,6 +23,7 @@ pub struct Metrics {
     /// From the first row of a snapshot for an operator to its last byte, or to its end for another reason.
     pub snapshot_seconds: Histogram,
     pub watch_loop: WatchLoop,
+    pub audit: super::audit::Metrics,
     /// Of apply, which counts slow entries there.
     pub slow_applies: IntCounter,
 }
@@ -80,6 +81,7 @@ impl Metrics {
             )?,
             snapshot_seconds,
             watch_loop: WatchLoop::register(registry)?,
+            audit: super::audit::Metrics::register(registry)?,
             slow_applies,
         })
     }

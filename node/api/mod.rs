@@ -6,6 +6,7 @@
 
 mod answer;
 mod asker;
+mod audit;
 mod auth;
 mod backup;
 mod browsers;
@@ -51,6 +52,7 @@ mod status;
 mod stream_end;
 pub mod watch;
 
+pub use audit::{Audit, AuditDoor, Metrics as AuditMetrics, Writer as AuditWriter};
 pub use backup::{BackupDoor, BackupJob, BackupRefused, BackupRhythm, Drilled};
 pub use browsers::BrowserRules;
 pub use edge::{CallDoor, Doors, Edge, PageDoor};

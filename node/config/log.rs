@@ -1,6 +1,6 @@
 //! The logger's settings (etcd `setupLogging`): first of all checks, since it reports the others.
 
-use super::settings::{Log, LogFormat, LogLevel, LogOutput, Rotation};
+use super::settings::{AuditLog, Log, LogFormat, LogLevel, LogOutput, Rotation};
 use super::values::Values;
 
 /// Why no logger can be made; texts are etcd's and zap's.
@@ -27,6 +27,8 @@ pub enum LogError {
     RotationSyntax(String),
     #[error("invalid log rotation config: {0}")]
     Rotation(String),
+    #[error("--audit-log-rotation-config-json: {0}")]
+    Audit(String),
     #[error("--log-outputs systemd/journal is not built yet in Keelstone; systemd keeps what goes to stderr")]
     Journal,
 }
@@ -45,7 +47,7 @@ pub fn read(values: &Values) -> Result<Log, LogError> {
         other => return Err(LogError::Format(other.to_owned())),
     };
     let rotation = if values.bool("enable-log-rotation") { Some(read_rotation(values)?) } else { None };
-    Ok(Log { level, format, outputs, rotation })
+    Ok(Log { level, format, outputs, rotation, audit: read_audit(values)? })
 }
 
 fn read_rotation(values: &Values) -> Result<Rotation, LogError> {
@@ -54,10 +56,21 @@ fn read_rotation(values: &Values) -> Result<Rotation, LogError> {
     if files > 1 || (files == 0 && words.len() == 1) {
         return Err(LogError::RotationWithoutOneFile);
     }
-    serde_json::from_str(values.text("log-rotation-config-json")).map_err(|error| match error.classify() {
+    rotation_rules(values.text("log-rotation-config-json"))
+}
+
+fn rotation_rules(json: &str) -> Result<Rotation, LogError> {
+    serde_json::from_str(json).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => LogError::Rotation(error.to_string()),
         _ => LogError::RotationSyntax(error.to_string()),
     })
+}
+
+fn read_audit(values: &Values) -> Result<Option<AuditLog>, LogError> {
+    let rotation = rotation_rules(values.text("audit-log-rotation-config-json"));
+    let rotation = rotation.map_err(|error| LogError::Audit(error.to_string()))?;
+    let path = values.text("audit-log-path");
+    Ok((!path.is_empty()).then(|| AuditLog { path: path.into(), rotation }))
 }
 
 fn read_level(text: &str) -> Result<LogLevel, LogError> {

@@ -227,6 +227,15 @@ pub struct Log {
     pub outputs: Vec<LogOutput>,
     /// Of the one file among the outputs.
     pub rotation: Option<Rotation>,
+    /// Where calls of clients are recorded. None: nowhere.
+    pub audit: Option<AuditLog>,
+}
+
+/// A record of the calls of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditLog {
+    pub path: PathBuf,
+    pub rotation: Rotation,
 }
 
 /// When a log file is put aside and begun anew, and what becomes of those before (`--log-rotation-config-json`).
@@ -259,7 +268,13 @@ impl Rotation {
 impl Default for Log {
     /// How lines are written before the settings are known.
     fn default() -> Self {
-        Log { level: LogLevel::Info, format: LogFormat::Json, outputs: vec![LogOutput::Stderr], rotation: None }
+        Log {
+            level: LogLevel::Info,
+            format: LogFormat::Json,
+            outputs: vec![LogOutput::Stderr],
+            rotation: None,
+            audit: None,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod systemd;
 mod values;
 mod writer;
 
+pub use rotating::RotatingFile;
 pub use systemd::{notify_delay, notify_ready};
 pub use values::Strings;
 pub use writer::OutputError;

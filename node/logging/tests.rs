@@ -11,7 +11,7 @@ use tracing::{debug, error, info, info_span, warn};
 fn lines(format: LogFormat, level: LogLevel, say: impl FnOnce()) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let log = Log { level, format, outputs: vec![LogOutput::File(path.clone())], rotation: None };
+    let log = Log { level, format, outputs: vec![LogOutput::File(path.clone())], rotation: None, audit: None };
     let logger = writer::start(&log.outputs, None).unwrap();
     let subscriber = tracing_subscriber::registry().with(layer(&log, logger.clone()));
     tracing::subscriber::with_default(subscriber, say);

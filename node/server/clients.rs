@@ -4,10 +4,11 @@ use super::listen::Listener;
 use super::registers::Registers;
 use super::shutdown::DRAIN;
 use super::{Node, StateFailed, access, space};
+use crate::api::Audit;
 use crate::api::watch::{Parts as WatchParts, Permits, WatchService};
 use crate::api::{
-    self, BackupDoor, BrowserRules, ConnectionSettings, Doors, Edge, Gateway, HealthService, PageSet, Pages, Services,
-    serve_client,
+    self, AuditDoor, BackupDoor, BrowserRules, ConnectionSettings, Doors, Edge, Gateway, HealthService, PageSet, Pages,
+    Services, serve_client,
 };
 use crate::api::{StreamEnder, StreamEnds};
 use crate::config::{Gate, LogLevel, Settings};
@@ -32,6 +33,7 @@ pub struct Clients {
     browsers: BrowserRules,
     has_gateway: bool,
     has_profiles: bool,
+    audit: Option<Arc<Audit>>,
     health: watch::Sender<ServingStatus>,
     /// Whether health says so while the state is defragmented (gate StopGRPCServiceOnDefrag).
     stops_on_defragment: bool,
@@ -107,6 +109,7 @@ impl Clients {
             },
             browsers: BrowserRules { origins: settings.http.origins.clone(), hosts: settings.http.hosts.clone() },
             has_gateway: settings.http.gateway,
+            audit: node.audit.as_ref().map(|log| Arc::clone(&log.audit)),
             // As in etcd whoever debugs has them too.
             has_profiles: settings.observe.enable_pprof || settings.log.level == LogLevel::Debug,
             health: watch::channel(ServingStatus::NotServing).0,
@@ -169,7 +172,8 @@ impl Clients {
         let gateway = (is_for_clients && self.has_gateway).then(|| {
             let calls = services().door(Arc::clone(&self.node), self.ends.clone());
             let max_message_bytes = calls.max_message_bytes();
-            let doors = Doors { calls: Some(calls), pages: None, gateway: None, browsers: None };
+            let doors =
+                Doors { calls: Some(calls), pages: None, gateway: None, browsers: None, audit: self.audit(true) };
             let node = Arc::clone(&self.node);
             let knows_names = move || node.gate.settings.knows_certificates && node.gate.is_closed();
             Gateway::new(Edge::new(doors, self.metrics.clone()), max_message_bytes, knows_names)
@@ -179,7 +183,12 @@ impl Clients {
             let (node, registry) = (Arc::clone(&self.node), self.registry.clone());
             Pages { node, registry, set, has_profiles: self.has_profiles }.door()
         });
-        Edge::new(Doors { calls, pages, gateway, browsers }, self.metrics.clone())
+        let audit = self.audit(false);
+        Edge::new(Doors { calls, pages, gateway, browsers, audit }, self.metrics.clone())
+    }
+
+    fn audit(&self, is_json: bool) -> Option<AuditDoor> {
+        self.audit.as_ref().map(|audit| AuditDoor { audit: Arc::clone(audit), is_json })
     }
 
     fn spawn(

@@ -1,6 +1,7 @@
 //! The root: reads what is on the disk, wires every part, and takes them down in order.
 
 mod access;
+mod audit;
 pub mod backups;
 pub mod bootstrap;
 mod clients;
@@ -135,6 +136,7 @@ struct Node {
     room: space::Room,
     removed: Arc<Notify>,
     wal: wal::Wal,
+    audit: Option<audit::AuditLog>,
     last_index_found: u64,
     /// It had a log when it was started.
     has_run_before: bool,
@@ -151,6 +153,8 @@ impl Node {
         end_process: EndProcess,
     ) -> anyhow::Result<Node> {
         let World { disk, clock, threads, reach, segment_bytes, cache_bytes, observer } = world;
+        let audit = settings.log.audit.as_ref();
+        let audit = audit.map(|settings| audit::AuditLog::open(settings, registers.api.audit.clone())).transpose()?;
         let room = space::Room::new(Arc::clone(&disk), settings, segment_bytes);
         let Ground { identity, wal, storage, state_path, last_index, has_run_before, lock } = ground;
         let timing = Timing {
@@ -256,6 +260,7 @@ impl Node {
             room,
             removed,
             wal,
+            audit,
             last_index_found: last_index,
             has_run_before,
             _lock: lock,
@@ -407,6 +412,9 @@ impl Node {
         }
         if let Err(error) = self.worker.close().await {
             tracing::warn!(%error, "apply had ended before");
+        }
+        if let Some(audit) = self.audit {
+            audit.close();
         }
     }
 }

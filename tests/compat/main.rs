@@ -1,6 +1,7 @@
 //! Keelstone in etcd's place: official etcdctl of three versions prints the same against it as against real etcd,
 //! and its log on disk is etcd's.
 
+mod audit;
 mod ctl;
 mod ctl_help;
 mod ctl_running;

@@ -64,6 +64,15 @@ fn calls() -> Row {
                 "99th percentile.",
                 vec![line(quantile(0.99, "etcd_server_range_duration_seconds", "", &["instance"]), "{{instance}}")],
             ),
+            graph(
+                "Audit log",
+                Unit::PerSecond,
+                "Lines written where --audit-log-path is set, and lines that were lost.",
+                vec![
+                    line(metric("keelstone_audit_lines_total").rate().sum(), "written"),
+                    line(metric("keelstone_audit_dropped_lines_total").rate().sum(), "lost"),
+                ],
+            ),
         ],
     }
 }

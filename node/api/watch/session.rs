@@ -123,6 +123,7 @@ impl Session {
         }
         let spec = spec(request);
         if !(self.parts.permits.is_closed)() {
+            self.audit(&spec, Code::Ok);
             // A refusal is delivered as well.
             self.stream.create(spec).ok();
             return;
@@ -139,14 +140,24 @@ impl Session {
                 self.creating = Some((spec, permitting));
                 return false;
             }
-            Poll::Ready(Err(error)) => self.stream.refuse(refusal(&error)),
+            Poll::Ready(Err(error)) => {
+                self.audit(&spec, error.code());
+                self.stream.refuse(refusal(&error));
+            }
             Poll::Ready(Ok(owner)) => {
+                self.audit(&spec, Code::Ok);
                 if let Ok(id) = self.stream.create(spec) {
                     self.owners.insert(id, owner);
                 }
             }
         }
         true
+    }
+
+    fn audit(&self, spec: &WatchSpec, code: Code) {
+        if let Some(audited) = self.asker.audited() {
+            audited.watched(&spec.interval, code);
+        }
     }
 
     /// Ends the watchers that their owners may not have any more. Called before anything is delivered that was applied
