@@ -3,10 +3,12 @@
 //! Plain checks on plain requests, in etcd's order, so that the first error is etcd's too. Advice only: apply
 //! checks again whatever depends on the state. Texts and codes belong to the edge (`api/status.rs`).
 
+mod budget;
 mod intervals;
 mod limit;
 mod validate;
 
+pub use budget::{Budget, Taken, WORTH_BYTES};
 pub use limit::{Limits, MAX_GRPC_OVERHEAD_BYTES};
 pub use validate::{
     check_delete_range, check_lease_grant, check_put, check_range, check_range_stream, check_txn, is_read_only,
@@ -38,6 +40,9 @@ pub enum AdmissionError {
     /// More committed entries than this wait to be applied.
     #[error("too many requests")]
     TooManyRequests,
+    /// Requests and answers on their way take all that they may.
+    #[error("out of memory for requests and answers")]
+    OutOfMemory,
     #[error("RangeStream does not support custom sort orders")]
     RangeStreamSortOrder,
     #[error("RangeStream does not support revision filters")]

@@ -7,6 +7,7 @@ use super::frames::{FrameCounter, Passed};
 use super::rpc::Rpc;
 use super::status::ApiError;
 use super::stream_end::Ended;
+use crate::admission::{Budget, Taken, WORTH_BYTES};
 use crate::metrics::grpc::GrpcMetrics;
 use crate::net::OpenCall;
 use bytes::Bytes;
@@ -37,6 +38,7 @@ pub struct Call {
 pub struct Kept {
     pub open: Option<OpenCall>,
     pub audited: Option<Arc<Audited>>,
+    pub budget: Option<Budget>,
 }
 
 impl Call {
@@ -94,18 +96,14 @@ pub struct RequestBody<B> {
     metrics: Arc<GrpcMetrics>,
     rpc: Rpc,
     max_message_bytes: usize,
-    audited: Option<Arc<Audited>>,
+    kept: Kept,
+    /// For the message that comes now, if it is large.
+    taken: Option<Taken>,
 }
 
 impl<B> RequestBody<B> {
-    pub fn new(
-        inner: B,
-        metrics: Arc<GrpcMetrics>,
-        rpc: Rpc,
-        max_message_bytes: usize,
-        audited: Option<Arc<Audited>>,
-    ) -> Self {
-        Self { inner, frames: FrameCounter::default(), metrics, rpc, max_message_bytes, audited }
+    pub fn new(inner: B, metrics: Arc<GrpcMetrics>, rpc: Rpc, max_message_bytes: usize, kept: Kept) -> Self {
+        Self { inner, frames: FrameCounter::default(), metrics, rpc, max_message_bytes, kept, taken: None }
     }
 }
 
@@ -131,7 +129,15 @@ where
                 };
                 return Poll::Ready(Some(Err(error.into())));
             }
-            if let Some(audited) = &self.audited {
+            if passed.longest_announced as usize >= WORTH_BYTES
+                && let Some(budget) = &self.kept.budget
+            {
+                match budget.take(passed.longest_announced as usize) {
+                    Ok(taken) => self.taken = Some(taken),
+                    Err(error) => return Poll::Ready(Some(Err(ApiError::from(error).into()))),
+                }
+            }
+            if let Some(audited) = &self.kept.audited {
                 audited.heard(data);
             }
         }
@@ -144,6 +150,18 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// Bytes on their way, and the memory that they take.
+struct Charged {
+    data: Bytes,
+    _taken: Taken,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
     }
 }
 
@@ -176,6 +194,17 @@ impl ResponseBody {
         response.map(|inner| Self { inner, frames: FrameCounter::default(), call, ended })
     }
 
+    /// A large part of an answer counts until it is sent.
+    fn charged(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Some(budget) = &self.call.kept.budget else { return frame };
+        frame.map_data(|data| {
+            if data.len() < WORTH_BYTES {
+                return data;
+            }
+            Bytes::from_owner(Charged { _taken: budget.charge(data.len()), data })
+        })
+    }
+
     /// Drops what produced the stream and closes with `status`.
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
         self.inner = tonic::body::Body::empty();
@@ -200,7 +229,8 @@ impl Body for ResponseBody {
         {
             return Poll::Ready(Some(Ok(self.end(&error.into()))));
         }
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let frame =
+            ready!(Pin::new(&mut self.inner).poll_frame(cx)).map(|frame| frame.map(|frame| self.charged(frame)));
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

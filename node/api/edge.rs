@@ -11,6 +11,7 @@ use super::metrics::Metrics;
 use super::rpc::{Rpc, unknown_path_text};
 use super::status::ApiError;
 use super::stream_end::{Ended, StreamEnds};
+use crate::admission::Budget;
 use crate::net::OpenCalls;
 use crate::net::tls::Names;
 use bytes::Bytes;
@@ -64,6 +65,7 @@ pub struct CallDoor<B> {
     pub(super) has_leader: Box<dyn Fn() -> bool + Send + Sync>,
     /// Of one gRPC message from a client.
     pub(super) max_message_bytes: usize,
+    pub(super) budget: Budget,
     /// Unary calls that take longer are logged.
     pub(super) warn_unary_after: Duration,
     pub(super) stream_ends: StreamEnds,
@@ -217,7 +219,11 @@ impl<B> Edge<B> {
         if let Some(audited) = &audited {
             request.extensions_mut().insert(Arc::clone(audited));
         }
-        let mut call = Call::start(Arc::clone(&metrics.grpc), rpc, Kept { open, audited: audited.clone() });
+        let mut call = Call::start(
+            Arc::clone(&metrics.grpc),
+            rpc,
+            Kept { open, audited: audited.clone(), budget: Some(door.budget.clone()) },
+        );
         let timer = || CallTimer::start(rpc, self.caller, door.warn_unary_after);
         let needs_leader = match check(door, metrics, rpc, request.headers()) {
             Ok(needs_leader) => needs_leader,
@@ -227,8 +233,16 @@ impl<B> Edge<B> {
                 return Responding::Done(Some(ResponseBody::wrap(response, call, None).map(EdgeBody::Call)));
             }
         };
-        let max_bytes = door.max_message_bytes;
-        let request = request.map(|body| RequestBody::new(body, Arc::clone(&metrics.grpc), rpc, max_bytes, audited));
+        let (max_bytes, budget) = (door.max_message_bytes, door.budget.clone());
+        let request = request.map(|body| {
+            RequestBody::new(
+                body,
+                Arc::clone(&metrics.grpc),
+                rpc,
+                max_bytes,
+                Kept { open: None, audited, budget: Some(budget) },
+            )
+        });
         if !rpc.times_itself() {
             call.time(timer());
         }

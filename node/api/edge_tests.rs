@@ -58,6 +58,7 @@ async fn start() -> Server {
             Box::new(move || flag.load(Ordering::Relaxed))
         },
         max_message_bytes: MAX_MESSAGE_BYTES,
+        budget: crate::admission::Budget::new(None),
         warn_unary_after: Duration::MAX,
         stream_ends,
     };

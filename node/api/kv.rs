@@ -13,14 +13,16 @@ use super::read_txn;
 use super::rpc::Rpc;
 use super::slow_read::{self, RangeTimer};
 use super::status::ApiError;
-use crate::admission;
+use crate::admission::{self, Taken, WORTH_BYTES};
 use crate::apply::{Asked, Reply};
 use crate::defect::{self, Defect};
-use crate::mvcc::View;
+use crate::mvcc::{RangeQuery, RangeRows, ReadError, View};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, iter};
 use keelstone_proto::etcdserverpb as pb;
 use prost::Message;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Instant;
 use tonic::Status;
@@ -87,16 +89,17 @@ impl KvService {
         let (leave, view) = self.view(asker, Asked::Range(request), request.serializable).await?;
         let started = Instant::now();
         let query = query(request);
+        let taken = self.node.budget.begin();
         let found = if is_large(&view, request) {
-            self.node.read_aside(move || view.range_rows(&query)).await
+            self.node.read_aside(move || read_within(&view, &query, taken)).await
         } else {
-            view.range_rows(&query).map_err(|error| self.node.refuse(error))
+            read_within(&view, &query, taken).map_err(|error| self.node.refuse(error))
         };
         self.node.metrics.ranges.observe(started.elapsed().as_secs_f64(), found.is_ok());
-        let found = found?;
+        let (found, taken) = found?;
         self.node.gate.still_holds(leave)?;
         let header = self.node.answerer().header_at(found.revision);
-        Ok(EncodedRange { header, rows: found.rows, more: found.more, count: found.count })
+        Ok(EncodedRange { header, rows: found.rows, more: found.more, count: found.count, _taken: Some(taken) })
     }
 
     /// Each chunk is read when the connection has room for it.
@@ -263,6 +266,21 @@ impl KvService {
         response.header = Some(self.node.answerer().header_at(self.node.revision()));
         Ok(response)
     }
+}
+
+/// Reads rows as long as there is memory for them. Twice, for they are copied into the answer.
+fn read_within(view: &View, query: &RangeQuery, taken: Taken) -> Result<(RangeRows, Taken), ReadError> {
+    let (taken, uncounted) = (RefCell::new(taken), Cell::new(0_usize));
+    let found = view.range_rows(query, &|bytes| {
+        let bytes = uncounted.get() + 2 * bytes + size_of::<Bytes>();
+        if bytes < WORTH_BYTES {
+            uncounted.set(bytes);
+            return true;
+        }
+        uncounted.set(0);
+        taken.borrow_mut().grow(bytes).is_ok()
+    })?;
+    Ok((found, taken.into_inner()))
 }
 
 /// True if the answer may hold so many keys that it takes milliseconds.

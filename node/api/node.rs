@@ -5,6 +5,7 @@ use super::gate::{Gate, GateSettings};
 use super::header::Answerer;
 use super::metrics::{Metrics, Outcomes};
 use super::status::ApiError;
+use crate::admission::{Budget, Taken};
 use crate::alarm::{Alarm, AlarmType};
 use crate::apply::{Published, Reply, StateSnapshot, Worker, cost};
 use crate::cluster::{ClusterState, ClusterVersion};
@@ -15,6 +16,7 @@ use crate::storage::{EMPTY_FILE_BYTES, StorageError};
 use crate::threads::{Threads, Work};
 use keelstone_proto::etcdserverpb as pb;
 use keelstone_proto::etcdserverpb::alarm_request::AlarmAction;
+use prost::Message;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +29,8 @@ pub struct Settings {
     pub max_txn_ops: usize,
     /// The space quota that holds, also when none was set; negative is none.
     pub quota_bytes: i64,
+    /// Memory for requests and answers on their way; none: without limit.
+    pub max_inflight_bytes: Option<usize>,
     /// Reads that take longer are logged as slow to apply.
     pub warn_apply_after: Duration,
     /// Unary calls that take longer are logged.
@@ -41,6 +45,8 @@ pub struct Node {
     pub lessor: Arc<Lessor>,
     pub metrics: Metrics,
     pub settings: Settings,
+    /// Of requests and answers on their way.
+    pub budget: Budget,
     pub gate: Gate,
     /// None: the member has no place for backups.
     pub backups: Option<BackupDoor>,
@@ -108,6 +114,7 @@ impl Node {
             lessor: Arc::clone(&published.lessor),
             metrics,
             settings,
+            budget: Budget::new(settings.max_inflight_bytes),
             gate,
             backups,
             published,
@@ -203,11 +210,20 @@ impl Node {
         entry: &mut pb::InternalRaftRequest,
         durations: &Outcomes,
     ) -> Result<Reply, ApiError> {
+        let held = self.hold(entry)?;
         let started = Instant::now();
         let answer = self.consensus.propose_kept(entry).await;
+        drop(held);
         let was_applied = matches!(&answer, Ok(_) | Err(RequestError::Refused(_)));
         durations.observe(started.elapsed().as_secs_f64(), was_applied);
         Ok(answer?)
+    }
+
+    /// The memory of an entry until it is applied. What frees memory needs none.
+    fn hold(&self, entry: &pb::InternalRaftRequest) -> Result<Taken, ApiError> {
+        let bytes = entry.encoded_len();
+        let frees = entry.lease_revoke.is_some();
+        Ok(if frees { self.budget.charge(bytes) } else { self.budget.take(bytes)? })
     }
 
     /// What a failed read answers. If the state itself cannot be read, the node is told to stop.
@@ -215,6 +231,7 @@ impl Node {
         match error {
             ReadError::Compacted { .. } => ApiError::Compacted,
             ReadError::FutureRevision { .. } => ApiError::FutureRevision,
+            ReadError::TooLarge => ApiError::OutOfMemory,
             ReadError::Storage(error) => {
                 (self.on_unreadable)(&error);
                 ApiError::Stopped

@@ -4,6 +4,7 @@
 //! 0a len header   12 len row (for each key)   18 more   20 count
 //! ```
 
+use crate::admission::Taken;
 use bytes::{BufMut, Bytes};
 use keelstone_proto::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use prost::Message;
@@ -18,13 +19,15 @@ const KVS: u32 = 2;
 const BUFFERS: (usize, usize) = (512, 32 * 1024);
 
 /// A response whose keys are encoded.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct EncodedRange {
     pub header: ResponseHeader,
     /// Encoded `KeyValue`s.
     pub rows: Vec<Bytes>,
     pub more: bool,
     pub count: i64,
+    /// For the rows, and for their copy.
+    pub _taken: Option<Taken>,
 }
 
 impl EncodedRange {
@@ -118,7 +121,7 @@ mod tests {
                 .map(|value| KeyValue { key: "k".into(), value: value.into(), version: 1, ..KeyValue::default() })
                 .collect();
             let rows = kvs.iter().map(|kv| kv.encode_to_vec().into()).collect();
-            let encoded = EncodedRange { header, rows, more, count };
+            let encoded = EncodedRange { header, rows, more, count, _taken: None };
             let generated = RangeResponse { header: Some(header), kvs, more, count };
             let mut bytes = Vec::new();
             encoded.encode(&mut bytes);

@@ -110,6 +110,7 @@ impl<W> Services<W> {
         let services = Arc::new(self);
         CallDoor {
             max_message_bytes: node.settings.max_request_bytes.saturating_add(MAX_GRPC_OVERHEAD_BYTES),
+            budget: node.budget.clone(),
             warn_unary_after: node.settings.warn_unary_after,
             serve: Box::new(move |rpc, caller, request| services.enter(rpc, caller, request)),
             is_learner: Box::new(move || learner.is_learner()),

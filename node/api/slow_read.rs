@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn answers_and_errors_read_as_in_etcds_lines() {
         let header = pb::ResponseHeader { cluster_id: 1 << 40, member_id: 1 << 50, revision: 3, raft_term: 2 };
-        let answer = EncodedRange { header, rows: vec!["0123456789".into()], more: false, count: 1 };
+        let answer = EncodedRange { header, rows: vec!["0123456789".into()], more: false, count: 1, _taken: None };
         assert_eq!(range_response(&answer), "range_response_count:1 size:18");
         let range = pb::ResponseOp { response: Some(Response::ResponseRange(pb::RangeResponse::default())) };
         let header = Some(pb::ResponseHeader { revision: 6, ..Default::default() });

@@ -11,6 +11,9 @@ use crate::lease::LeaseError;
 use crate::raft::{ChangeError, ChangeRefused, DefragmentError, RequestError, TransferError};
 use tonic::{Code, Status};
 
+const OUT_OF_MEMORY: &str = "keelstone: requests and answers on their way take all the memory that \
+     --max-inflight-bytes leaves them; ask for less at once, or again later";
+
 /// Declares [`ApiError`], its rows, and the list of them that the golden test walks.
 macro_rules! table {
     ($($name:ident = $code:ident, $text:literal;)*) => {
@@ -22,6 +25,8 @@ macro_rules! table {
             NotBuilt(&'static str),
             /// A message beyond the receive limit, as grpc-go says it.
             MessageTooLarge { bytes: usize, max_bytes: usize },
+            /// Requests and answers on their way take all the memory that they may.
+            OutOfMemory,
             /// Of `keelstonepb.Backup`.
             Backup { code: Code, text: String },
             /// What etcd has no code for leaves it as Unknown with the raw text.
@@ -39,6 +44,7 @@ macro_rules! table {
                         Code::ResourceExhausted,
                         format!("grpc: received message larger than max ({bytes} vs. {max_bytes})").into(),
                     ),
+                    ApiError::OutOfMemory => (Code::ResourceExhausted, OUT_OF_MEMORY.into()),
                     ApiError::Backup { code, text } => (*code, text.as_str().into()),
                     ApiError::Raw(text) => (Code::Unknown, text.as_str().into()),
                 }
@@ -177,6 +183,7 @@ impl From<AdmissionError> for ApiError {
             AdmissionError::LeaseTtlTooLarge => ApiError::LeaseTtlTooLarge,
             AdmissionError::RequestTooLarge => ApiError::RequestTooLarge,
             AdmissionError::TooManyRequests => ApiError::TooManyRequests,
+            AdmissionError::OutOfMemory => ApiError::OutOfMemory,
             AdmissionError::RangeStreamSortOrder => ApiError::StreamSortOrder,
             AdmissionError::RangeStreamRevisionFilters => ApiError::StreamRevisionFilter,
         }

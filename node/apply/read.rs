@@ -39,6 +39,7 @@ pub(super) fn failure(error: ReadError) -> Failure {
     match error {
         ReadError::Compacted { .. } => ApplyError::Compacted.into(),
         ReadError::FutureRevision { .. } => ApplyError::FutureRevision.into(),
+        ReadError::TooLarge => unreachable!("apply reads rows of any size"),
         ReadError::Storage(error) => error.into(),
     }
 }

@@ -7,8 +7,8 @@ use super::discovery;
 use super::notice::Notice;
 use super::security;
 use super::settings::{
-    Compaction, Corruption, GrpcKeepalive, Http, Limits, Log, Member, Observe, Raft, ServerPing, Settings, Storage,
-    Urls, Watch,
+    Compaction, Corruption, GrpcKeepalive, Http, Inflight, Limits, Log, Member, Observe, Raft, ServerPing, Settings,
+    Storage, Urls, Watch,
 };
 use super::table::{FLAGS, Flag, State};
 use super::url::{ListenUrl, ListenUrlError, Url};
@@ -261,6 +261,11 @@ fn limits(values: &Values, notices: &mut Vec<Notice>) -> Limits {
         max_txn_ops: size(values.uint("max-txn-ops")),
         max_request_bytes: size(request),
         max_concurrent_streams: u32::try_from(values.uint("max-concurrent-streams")).unwrap_or(u32::MAX),
+        inflight: match u64::try_from(values.int("max-inflight-bytes")) {
+            Ok(0) => Inflight::HalfOfMemory,
+            Ok(bytes) => Inflight::Bytes(bytes),
+            Err(_) => Inflight::Unlimited,
+        },
     }
 }
 

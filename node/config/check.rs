@@ -215,10 +215,6 @@ fn check_built(values: &Values) -> Result<(), SettingsError> {
             return Err(SettingsError::NotBuilt { flag: flag.name.to_owned(), feature, default: flag.default });
         }
     }
-    if let Some((gate, feature)) = values.gates().not_built().next() {
-        let flag = format!("feature-gates {gate}");
-        return Err(SettingsError::NotBuilt { flag, feature, default: "" });
-    }
     Ok(())
 }
 
@@ -380,11 +376,6 @@ mod tests {
             values.put(flag, flag.default_value());
             assert_eq!(check_built(&values), Ok(()), "{}", flag.name);
         }
-        assert_eq!(
-            checked(&["--feature-gates=PriorityRequest=true"]).unwrap_err(),
-            "--feature-gates PriorityRequest is not built yet in Keelstone: it belongs to request priorities. \
-             Leave it at its default"
-        );
-        assert!(checked(&["--feature-gates=FastLeaseKeepAlive=false,PriorityRequest=false"]).is_ok());
+        assert!(checked(&["--feature-gates=FastLeaseKeepAlive=false,PriorityRequest=true"]).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 //! that stage which is not named (etcd `pkg/featuregate`). Which gates are built is decided here too.
 
 use super::value::parse_bool;
-use GateState::{Built, Later, NoEffect};
+use GateState::{Built, NoEffect};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -51,8 +51,6 @@ pub struct GateSpec {
 pub enum GateState {
     /// Does what it does in etcd.
     Built,
-    /// Belongs to the named feature, which is not built yet: any value but the default is refused.
-    Later(&'static str),
     /// There is nothing that it could change, for the reason given; a value that is not the default is noted in the log.
     NoEffect(&'static str),
 }
@@ -61,7 +59,7 @@ const fn gate(gate: Gate, name: &'static str, stage: Stage, default: bool, state
     GateSpec { gate, name, stage, default, state }
 }
 
-/// Every gate, by name. The two corruption checks are on, where etcd has them off (reference: reliability.md A2.5).
+/// Every gate, by name. The two corruption checks and PriorityRequest are on, where etcd has them off.
 #[rustfmt::skip]
 pub const GATES: [GateSpec; 9] = [
     gate(Gate::CompactHashCheck, "CompactHashCheck", Stage::Alpha, true, Built),
@@ -71,7 +69,7 @@ pub const GATES: [GateSpec; 9] = [
     gate(Gate::LeaseCheckpoint, "LeaseCheckpoint", Stage::Alpha, false, Built),
     gate(Gate::LeaseCheckpointPersist, "LeaseCheckpointPersist", Stage::Alpha, false,
         NoEffect("checkpoints that were recorded are always kept, as in etcd since 3.6")),
-    gate(Gate::PriorityRequest, "PriorityRequest", Stage::Alpha, false, Later("request priorities")),
+    gate(Gate::PriorityRequest, "PriorityRequest", Stage::Alpha, true, Built),
     gate(Gate::SetMemberLocalAddr, "SetMemberLocalAddr", Stage::Alpha, false, Built),
     gate(Gate::StopGrpcServiceOnDefrag, "StopGRPCServiceOnDefrag", Stage::Alpha, false, Built),
     gate(Gate::TxnModeWriteWithSharedBuffer, "TxnModeWriteWithSharedBuffer", Stage::Beta, true,
@@ -139,19 +137,11 @@ impl FeatureGates {
         GATES.iter().filter(|spec| self.enabled(spec.gate) != spec.default)
     }
 
-    /// Gates that are off their default although they are not built, with what they belong to.
-    pub fn not_built(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
-        self.changed().filter_map(|spec| match spec.state {
-            Later(feature) => Some((spec.name, feature)),
-            Built | NoEffect(_) => None,
-        })
-    }
-
     /// Gates that are off their default, which changes nothing, and why.
     pub fn without_effect(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
         self.changed().filter_map(|spec| match spec.state {
             NoEffect(why) => Some((spec.name, why)),
-            Built | Later(_) => None,
+            Built => None,
         })
     }
 }
@@ -182,9 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_that_is_not_built_or_changes_nothing_is_named() {
+    fn a_gate_that_changes_nothing_is_named() {
         let gates = parsed("FastLeaseKeepAlive=false,PriorityRequest=true").unwrap();
-        assert_eq!(gates.not_built().collect::<Vec<_>>(), [("PriorityRequest", "request priorities")]);
         assert_eq!(gates.without_effect().map(|(name, _)| name).collect::<Vec<_>>(), ["FastLeaseKeepAlive"]);
         assert_eq!(gates.to_string(), "FastLeaseKeepAlive=false,PriorityRequest=true");
     }

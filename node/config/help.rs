@@ -73,7 +73,6 @@ pub fn gates() -> Vec<(&'static str, String)> {
         };
         let later = match gate.state {
             GateState::Built => "",
-            GateState::Later(_) => ", not built yet",
             GateState::NoEffect(_) => ", without effect",
         };
         (gate.name, format!("{stage}, default {}{later}", gate.default))

@@ -32,8 +32,8 @@ pub use gates::{FeatureGates, Gate};
 pub use notice::Notice;
 pub use security::Security;
 pub use settings::{
-    AuditLog, AutoCompaction, Compaction, GrpcKeepalive, Http, Limits, Log, LogFormat, LogLevel, LogOutput, Member,
-    Observe, Raft, Rotation, ServerPing, Settings, Storage, Urls, Watch,
+    AuditLog, AutoCompaction, Compaction, GrpcKeepalive, Http, Inflight, Limits, Log, LogFormat, LogLevel, LogOutput,
+    Member, Observe, Raft, Rotation, ServerPing, Settings, Storage, Urls, Watch,
 };
 pub use url::{ListenAddress, ListenUrl, Url, UrlError};
 

@@ -136,6 +136,16 @@ pub struct Limits {
     pub max_txn_ops: usize,
     pub max_request_bytes: usize,
     pub max_concurrent_streams: u32,
+    pub inflight: Inflight,
+}
+
+/// Memory that requests and answers on their way may take together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inflight {
+    /// Half of what the process may have.
+    HalfOfMemory,
+    Bytes(u64),
+    Unlimited,
 }
 
 impl Limits {

@@ -360,6 +360,8 @@ pub const FLAGS: &[Flag] = &[
         "Clear this member's NOSPACE alarm once its state is below 90 % of the quota and its disk has room."),
     flag("auto-promote-learners", Kind::Bool, "false", Config, Ours, Built,
         "Promote a learner as soon as it has caught up with the leader. To be set on every member, for any may lead."),
+    flag("max-inflight-bytes", INT64, "0", Config, Ours, Built,
+        "Memory that requests and answers on their way may take together; what needs more is refused as ResourceExhausted. 0 means half of the memory that the process may have, a negative value no limit."),
     flag("backup-dir", Kind::Text, "", Config, Ours, Built,
         "Where backups go, as in file:///var/backups/etcd. To be set on every member, each with a place of its own or all with one."),
     flag("backup-schedule", Kind::Text, "", Config, Ours, Built,

@@ -129,6 +129,9 @@ pub enum ReadError {
     Compacted { compacted: i64 },
     #[error("revision is in the future, the newest is {current}")]
     FutureRevision { current: i64 },
+    /// The reader wants no more.
+    #[error("the answer is too large for its reader")]
+    TooLarge,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

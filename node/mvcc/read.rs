@@ -25,6 +25,9 @@ pub(super) struct Source<'s, F> {
 /// How to count an interval at an old revision without a walk; `None` if there is no way.
 pub(super) type CountOld<'c> = &'c dyn Fn(i64) -> Option<usize>;
 
+/// Asked for each row of an answer, by its bytes, and refused beyond what the reader has room for.
+pub type Admit<'a> = &'a dyn Fn(usize) -> bool;
+
 /// Keys chosen from the index, in key order, and how many there are in all.
 struct Chosen<T> {
     items: Vec<T>,
@@ -45,18 +48,26 @@ where
         }
     }
 
-    pub(super) fn range(&self, query: &RangeQuery, count_old: CountOld<'_>) -> Result<RangeResult, ReadError> {
+    pub(super) fn range(
+        &self,
+        query: &RangeQuery,
+        count_old: CountOld<'_>,
+        admit: Admit<'_>,
+    ) -> Result<RangeResult, ReadError> {
         let at = self.resolve(query.revision)?;
         let (kvs, more, count) = match query.content {
             Content::Count => (Vec::new(), false, self.count(query, at, count_old)),
             Content::Keys if query.target != SortTarget::Value => {
                 let Chosen { items: mut kvs, count } = self.choose(query, at, count_old, bare);
+                if !kvs.iter().all(|kv| admit(kv.key.len())) {
+                    return Err(ReadError::TooLarge);
+                }
                 sort(&mut kvs, query, kv_field);
                 let more = cut(&mut kvs, query);
                 (kvs, more, count)
             }
             Content::Keys | Content::KeyValues => {
-                let (rows, mut more, count) = self.rows_of(query, at, count_old)?;
+                let (rows, mut more, count) = self.rows_of(query, at, count_old, admit)?;
                 let mut kvs = rows.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
                 if query.target == SortTarget::Value {
                     sort_by_value(&mut kvs, query.order);
@@ -71,13 +82,18 @@ where
         Ok(RangeResult { kvs, count: count as i64, more, revision: self.current })
     }
 
-    pub(super) fn range_rows(&self, query: &RangeQuery, count_old: CountOld<'_>) -> Result<RangeRows, ReadError> {
+    pub(super) fn range_rows(
+        &self,
+        query: &RangeQuery,
+        count_old: CountOld<'_>,
+        admit: Admit<'_>,
+    ) -> Result<RangeRows, ReadError> {
         if query.content == Content::KeyValues && query.target != SortTarget::Value {
             let at = self.resolve(query.revision)?;
-            let (rows, more, count) = self.rows_of(query, at, count_old)?;
+            let (rows, more, count) = self.rows_of(query, at, count_old, admit)?;
             return Ok(RangeRows { rows, count: count as i64, more, revision: self.current });
         }
-        let RangeResult { kvs, count, more, revision } = self.range(query, count_old)?;
+        let RangeResult { kvs, count, more, revision } = self.range(query, count_old, admit)?;
         let rows = kvs.iter().map(|kv| kv.encode_to_vec().into()).collect();
         Ok(RangeRows { rows, count, more, revision })
     }
@@ -88,6 +104,7 @@ where
         query: &RangeQuery,
         at: i64,
         count_old: CountOld<'_>,
+        admit: Admit<'_>,
     ) -> Result<(Vec<Bytes>, bool, usize), ReadError> {
         let Chosen { items: mut changes, count } = self.choose(query, at, count_old, |_, change| change);
         let mut more = false;
@@ -96,7 +113,11 @@ where
             more = cut(&mut changes, query);
         }
         let mut copies = RowCopies::default();
-        let rows = changes.iter().map(|change| (self.fetch)(change, &mut copies)).collect::<Result<_, _>>()?;
+        let fetch = |change| {
+            let row = (self.fetch)(change, &mut copies)?;
+            if admit(row.len()) { Ok(row) } else { Err(ReadError::TooLarge) }
+        };
+        let rows = changes.iter().map(fetch).collect::<Result<_, _>>()?;
         Ok((rows, more, count))
     }
 

@@ -6,7 +6,7 @@ use super::history::Change;
 use super::key_index::KeyIndex;
 use super::metrics::Metrics;
 use super::query::{RangeQuery, RangeResult, RangeRows, ReadError};
-use super::read::{RowCopies, Source, decode};
+use super::read::{Admit, RowCopies, Source, decode};
 use super::recent::Recent;
 use super::record::Record;
 use super::retained::{Retained, WORTH_KEYS};
@@ -115,14 +115,15 @@ impl View {
 
     /// Answers a range.
     pub fn range(&self, query: &RangeQuery) -> Result<RangeResult, ReadError> {
-        let result = self.source().range(query, &|at| self.count_old(&query.interval, at))?;
+        let result = self.source().range(query, &|at| self.count_old(&query.interval, at), &|_| true)?;
         self.ranged(query, result.more, result.count);
         Ok(result)
     }
 
     /// Answers a range with encoded keys: the cheap way if they are only passed on.
-    pub fn range_rows(&self, query: &RangeQuery) -> Result<RangeRows, ReadError> {
-        let rows = self.source().range_rows(query, &|at| self.count_old(&query.interval, at))?;
+    /// Each row is shown to `admit` first, by its bytes; where that says no the answer is [`ReadError::TooLarge`].
+    pub fn range_rows(&self, query: &RangeQuery, admit: Admit<'_>) -> Result<RangeRows, ReadError> {
+        let rows = self.source().range_rows(query, &|at| self.count_old(&query.interval, at), admit)?;
         self.ranged(query, rows.more, rows.count);
         Ok(rows)
     }

@@ -173,7 +173,7 @@ impl Txn<'_> {
             compacted: self.store.compacted,
             fetch: |change: &Change, copies: &mut RowCopies| self.fetch(change, copies),
         };
-        source.range(query, &|_| None)
+        source.range(query, &|_| None, &|_| true)
     }
 
     /// The key as it is now, read from its row.

@@ -77,7 +77,9 @@ impl Consensus {
         let begun = match view.hashing(revision) {
             Ok(hashing) => Ok(hashing),
             Err(ReadError::Storage(error)) => Err(error),
-            Err(ReadError::Compacted { .. } | ReadError::FutureRevision { .. }) => return Err(NotHashed),
+            Err(ReadError::Compacted { .. } | ReadError::FutureRevision { .. } | ReadError::TooLarge) => {
+                return Err(NotHashed);
+            }
         };
         let mut hashing = self.readable(begun)?;
         loop {

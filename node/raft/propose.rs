@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 
 /// Requests that may wait to be proposed; beyond it callers are told that there are too many.
 pub const QUEUE_LEN: usize = 16_384;
+/// Further places, for requests that free what others fill.
+pub const URGENT_LEN: usize = 1_024;
 /// The most of one batch, so that a batch stays well below a log write.
 const BATCH_LEN: usize = 4_096;
 const BATCH_BYTES: usize = 1024 * 1024;

@@ -3,7 +3,7 @@
 use super::listen::Listener;
 use super::registers::Registers;
 use super::shutdown::DRAIN;
-use super::{Node, StateFailed, access, space};
+use super::{Node, StateFailed, access, memory, space};
 use crate::api::Audit;
 use crate::api::watch::{Parts as WatchParts, Permits, WatchService};
 use crate::api::{
@@ -11,7 +11,7 @@ use crate::api::{
     Services, serve_client,
 };
 use crate::api::{StreamEnder, StreamEnds};
-use crate::config::{Gate, LogLevel, Settings};
+use crate::config::{Gate, Inflight, LogLevel, Settings};
 use crate::metrics::server::{ServerFacts, ServerReading, register};
 use crate::net::tls::Entrance;
 use crate::watch::{Hub, ProgressPeriod};
@@ -62,6 +62,7 @@ impl Clients {
             settings: api::Settings {
                 max_request_bytes: settings.limits.max_request_bytes,
                 max_txn_ops: settings.limits.max_txn_ops,
+                max_inflight_bytes: max_inflight_bytes(settings),
                 quota_bytes,
                 warn_apply_after: settings.observe.warn_apply_duration,
                 warn_unary_after: settings.observe.warn_unary_request_duration,
@@ -205,6 +206,15 @@ impl Clients {
         };
         serving.spawn(serve_client(socket, entrance, edge, self.connections, stopped));
     }
+}
+
+fn max_inflight_bytes(settings: &Settings) -> Option<usize> {
+    let bytes = match settings.limits.inflight {
+        Inflight::Unlimited => None,
+        Inflight::Bytes(bytes) => Some(bytes),
+        Inflight::HalfOfMemory => memory::allowed_bytes().map(|bytes| bytes / 2),
+    };
+    bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// In etcd's words (`embed/serve.go`).

@@ -14,6 +14,7 @@ mod force_new_cluster;
 pub mod import;
 mod join;
 mod listen;
+mod memory;
 pub mod offline;
 mod publish;
 mod registers;
@@ -220,6 +221,7 @@ impl Node {
                     max_learners: settings.raft.max_learners,
                 },
                 promotes_learners: settings.raft.auto_promote_learners,
+                prioritises: settings.gates.enabled(Gate::PriorityRequest),
             },
             clock: Arc::clone(&clock),
             wal: wal.clone(),

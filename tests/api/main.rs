@@ -13,6 +13,7 @@ mod lock;
 mod maintenance;
 mod matrix;
 mod metrics;
+mod overload;
 mod pings;
 mod profile;
 mod put;

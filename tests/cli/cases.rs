@@ -111,6 +111,5 @@ pub const REFUSED: &[Case] = &[
     ours(&["--unsafe-no-fsync"], "--unsafe-no-fsync is not built yet in Keelstone: it belongs to running without fsync. Leave it at its default (false)"),
     ours(&["--memory-mlock"], "--memory-mlock is not built yet in Keelstone: it belongs to memory locking. Leave it at its default (false)"),
     ours(&["--peer-cert-file=x"], "KeyFile and CertFile must both be present[key: , cert: x]"),
-    ours(&["--feature-gates=PriorityRequest=true"], "--feature-gates PriorityRequest is not built yet in Keelstone: it belongs to request priorities. Leave it at its default"),
     ours(&["--corrupt-check-time=-1s"], "--corrupt-check-time must be >=0 (set to -1s)"),
 ];

@@ -121,6 +121,7 @@ impl Member {
                 stands_at_once: true,
                 changes: ChangeRules { strict: true, max_learners: 1 },
                 promotes_learners: false,
+                prioritises: true,
             },
             clock: Arc::new(SystemClock::new()),
             wal: wal.clone(),

@@ -28,7 +28,7 @@ pub fn run(values: &Values) -> Outcome {
         Some(ReadError::FutureRevision { .. }) => {
             Failure::new(EXIT_ERROR, "mvcc: required revision is a future revision")
         }
-        Some(ReadError::Storage(_)) | None => Failure::new(EXIT_ERROR, format!("{error:#}")),
+        Some(ReadError::TooLarge | ReadError::Storage(_)) | None => Failure::new(EXIT_ERROR, format!("{error:#}")),
     })?;
     print(&hash, form)
 }

@@ -96,7 +96,7 @@ fn encoded_rows_are_the_decoded_answer() {
         (Content::Count, SortTarget::Key),
     ] {
         let query = RangeQuery { content, target, limit: 7, order: SortOrder::Descend, ..RangeQuery::latest(all()) };
-        let (decoded, rows) = (view.range(&query).unwrap(), view.range_rows(&query).unwrap());
+        let (decoded, rows) = (view.range(&query).unwrap(), view.range_rows(&query, &|_| true).unwrap());
         let kvs: Vec<_> =
             rows.rows.iter().map(|row| keelstone_proto::mvccpb::KeyValue::decode(row.clone()).unwrap()).collect();
         assert_eq!((decoded.kvs, decoded.count, decoded.more), (kvs, rows.count, rows.more));

@@ -62,6 +62,8 @@ pub struct Limits {
     pub changes: ChangeRules,
     /// Learners that have caught up are promoted without being asked for.
     pub promotes_learners: bool,
+    /// Leases may be revoked while apply is too far behind for others (etcd's gate PriorityRequest).
+    pub prioritises: bool,
 }
 
 /// What [`Consensus::start`] connects.
@@ -111,6 +113,7 @@ struct Inner {
     identity: Identity,
     timing: Timing,
     max_request_bytes: usize,
+    prioritises: bool,
     raft: Raft<TypeConfig, StateMachine>,
     wal: Wal,
     worker: Worker,
@@ -197,7 +200,7 @@ impl Consensus {
             metrics: parts.metrics,
         });
         let raft = Raft::build(parts.identity.member.0, config, peers.clone(), log_store, state_machine).await?;
-        let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN);
+        let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE_LEN + propose::URGENT_LEN);
         let (reads, read_queue) = mpsc::channel(read_index::QUEUE_LEN);
         let (defragmentations, defragment_queue) = mpsc::channel(defragment::QUEUE_LEN);
         let (leaving, leaving_queue) = mpsc::channel(membership::LEAVING_LEN);
@@ -207,6 +210,7 @@ impl Consensus {
             identity: parts.identity,
             timing: parts.timing,
             max_request_bytes: parts.limits.max_request_bytes,
+            prioritises: parts.limits.prioritises,
             wal: parts.wal,
             worker: parts.worker,
             state_files,

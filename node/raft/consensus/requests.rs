@@ -2,7 +2,7 @@
 
 use super::{Consensus, Inner};
 use crate::apply::{Answer, ApplyError, Reply};
-use crate::raft::propose::Queued;
+use crate::raft::propose::{Queued, URGENT_LEN};
 use crate::types::LeaseId;
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb::InternalRaftRequest;
@@ -14,6 +14,18 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Commits that may wait to be applied before new writes are refused (etcd's maxGapBetweenApplyAndCommitIndex).
 const MAX_APPLY_GAP: u64 = 5_000;
+
+/// The same for requests that free what others fill (etcd's maxPriorityGap).
+const MAX_URGENT_GAP: u64 = 2 * MAX_APPLY_GAP;
+
+/// etcd's isPriorityRequest.
+fn is_urgent(request: &InternalRaftRequest) -> bool {
+    request.lease_revoke.is_some()
+}
+
+fn exceeds_gap(gap: u64, is_prior: bool) -> bool {
+    gap > if is_prior { MAX_URGENT_GAP } else { MAX_APPLY_GAP }
+}
 
 /// Why a request has no answer of its own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +93,8 @@ impl Consensus {
     /// # Errors
     /// As [`Self::propose`].
     pub async fn propose_kept(&self, request: &mut InternalRaftRequest) -> Result<Reply, RequestError> {
-        if self.apply_gap() > MAX_APPLY_GAP {
+        let is_urgent = is_urgent(request);
+        if exceeds_gap(self.apply_gap(), is_urgent && self.inner.prioritises) {
             return Err(RequestError::TooManyRequests);
         }
         let id = self.inner.request_ids.next();
@@ -89,6 +102,10 @@ impl Consensus {
         let data = Bytes::from(request.encode_to_vec());
         if data.len() > self.inner.max_request_bytes {
             return Err(RequestError::RequestTooLarge);
+        }
+        // The last places are not for all.
+        if !is_urgent && self.inner.proposals.capacity() <= URGENT_LEN {
+            return Err(RequestError::TooManyRequests);
         }
         let started = self.inner.clock.now();
         let mut waiting = Waiting::begin(&self.inner, id);
@@ -150,5 +167,20 @@ impl Consensus {
         let watched = self.inner.raft.metrics();
         let committed = watched.borrow_watched().local_committed.as_ref().map_or(0, |id| id.index() + 1);
         committed.saturating_sub(self.inner.worker.applied_index())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keelstone_proto::etcdserverpb::{LeaseRevokeRequest, PutRequest};
+
+    #[test]
+    fn leases_are_revoked_while_others_wait_for_apply() {
+        let revoke = InternalRaftRequest { lease_revoke: Some(LeaseRevokeRequest { id: 1 }), ..Default::default() };
+        let put = InternalRaftRequest { put: Some(PutRequest::default()), ..Default::default() };
+        assert!(is_urgent(&revoke) && !is_urgent(&put));
+        assert_eq!([5_000, 5_001].map(|gap| exceeds_gap(gap, false)), [false, true]);
+        assert_eq!([5_001, 10_000, 10_001].map(|gap| exceeds_gap(gap, true)), [false, false, true]);
     }
 }

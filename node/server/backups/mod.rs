@@ -174,7 +174,7 @@ impl Shared {
                 self.unreadable(&error);
                 None
             }
-            Ok(_) | Err(ReadError::Compacted { .. } | ReadError::FutureRevision { .. }) => None,
+            Ok(_) | Err(ReadError::Compacted { .. } | ReadError::FutureRevision { .. } | ReadError::TooLarge) => None,
         }
     }
 
