@@ -1,6 +1,16 @@
 //! Seeded defects: faults that a suite has to find. `.ci/defects` turns each on, by its name in `KEELSTONE_DEFECT`, and
 //! says which suite saw it. The switch exists in builds with debug assertions only: elsewhere [`on`] is a constant, and
 //! nothing of this is left in the binary.
+//!
+//! Beside them, in the same builds, `point` has the places at which etcd's own suites make a member fail.
+
+#[cfg(debug_assertions)]
+mod endpoint;
+mod point;
+
+#[cfg(debug_assertions)]
+pub use endpoint::serve_points;
+pub use point::{BeforeEach, Point, before_each, error_at, may_wait, reach, reach_in_task};
 
 /// A fault, as somebody might make it by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,4 +138,13 @@ pub fn on(defect: Defect) -> bool {
 #[cfg(not(debug_assertions))]
 pub const fn on(_: Defect) -> bool {
     false
+}
+
+/// There are no places to fail at here.
+///
+/// # Errors
+/// None.
+#[cfg(not(debug_assertions))]
+pub const fn serve_points() -> std::io::Result<()> {
+    Ok(())
 }

@@ -14,12 +14,8 @@ pub mod rules;
 use std::collections::BTreeMap;
 
 /// Families with labels that nothing has been counted under at the start, and those of Prometheus itself.
-pub const LATER_FAMILIES: &[&str] = &[
-    "etcd_debugging_server_alarms",
-    "etcd_server_apply_duration_seconds",
-    "etcd_server_client_requests_total",
-    "up",
-];
+pub const LATER_FAMILIES: &[&str] =
+    &["etcd_debugging_server_alarms", "etcd_server_apply_duration_seconds", "etcd_server_client_requests_total", "up"];
 
 /// All generated files: path under this folder, and text.
 pub fn files() -> BTreeMap<String, String> {

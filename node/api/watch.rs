@@ -16,6 +16,7 @@ use super::metrics::WatchLoop;
 use super::node::Node;
 use super::status::ApiError;
 use crate::auth::Identity;
+use crate::defect::{self, BeforeEach, Point};
 use crate::types::KeyInterval;
 use crate::watch::{Hub, ProgressPeriod};
 use futures_util::future::BoxFuture;
@@ -142,10 +143,11 @@ struct Opening(Arc<Parts>);
 
 impl StreamingService<WatchRequest> for Opening {
     type Response = codec::Frame;
-    type ResponseStream = Session;
-    type Future = Ready<Result<Response<Session>, Status>>;
+    type ResponseStream = BeforeEach<Session>;
+    type Future = Ready<Result<Response<BeforeEach<Session>>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<WatchRequest>>) -> Self::Future {
-        ready(Ok(Response::new(Session::new(Arc::clone(&self.0), request))))
+        let session = Session::new(Arc::clone(&self.0), request);
+        ready(Ok(Response::new(defect::before_each(Point::BeforeSendWatchResponse, session))))
     }
 }

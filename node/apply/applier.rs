@@ -10,7 +10,7 @@ use super::{cluster, conf_change};
 use crate::alarm::Alarms;
 use crate::auth::{Access, AuthState, SimpleTokens};
 use crate::cluster::{ClusterState, ClusterVersion};
-use crate::defect::{self, Defect};
+use crate::defect::{self, Defect, Point};
 use crate::lease::Lessor;
 use crate::mvcc::{Opened, Progress, RevisionEvents, Store, Views, WriteBatch};
 use crate::storage::{Durability, Storage, StorageError, Version};
@@ -226,6 +226,7 @@ impl Applier {
         publish: impl FnOnce(WriteBatch<'_>, LogPosition) -> Result<(), StorageError>,
     ) -> Result<Outcome, Fatal> {
         let (alarms_before, auth_before) = (self.alarms.clone(), Arc::clone(&self.auth));
+        let compacted_before = self.store.compacted();
         let mut run = Run {
             batch: self.store.begin()?,
             lessor: &self.published.lessor,
@@ -254,7 +255,14 @@ impl Applier {
         if !Arc::ptr_eq(auth, &auth_before) {
             self.published.access.publish(Arc::clone(auth));
         }
+        let compacts = batch.compacted() != compacted_before;
+        if compacts {
+            defect::reach(Point::CompactBeforeCommitScheduledCompact);
+        }
         publish(batch, outcome.applied)?;
+        if compacts {
+            defect::reach(Point::CompactAfterCommitScheduledCompact);
+        }
         if defect::on(Defect::AppliedIndexApart) {
             let mut apart = self.store.begin()?;
             apart.storage().set_applied(outcome.applied);
@@ -287,7 +295,9 @@ impl Applier {
     pub fn compaction_slice(&mut self, budget_rows: usize) -> Result<(), Fatal> {
         let mut batch = self.store.begin()?;
         let progress = batch.compaction_slice(budget_rows)?;
+        defect::reach(Point::CompactBeforeCommitBatch);
         commit_at(batch, self.applied, Durability::Volatile)?;
+        defect::reach(Point::CompactAfterCommitBatch);
         if let Progress::Finished { revision } = progress {
             self.compacted = revision;
         }
@@ -312,9 +322,11 @@ impl Applier {
 
 /// Rows and the entry that they are of are one commit.
 fn commit_at(mut batch: WriteBatch<'_>, applied: LogPosition, durability: Durability) -> Result<(), StorageError> {
+    defect::reach(Point::CommitBeforePreCommitHook);
     if !defect::on(Defect::AppliedIndexApart) {
         batch.storage().set_applied(applied);
     }
+    defect::reach(Point::CommitAfterPreCommitHook);
     batch.commit(durability).map(drop)
 }
 
@@ -349,6 +361,7 @@ impl<'a> Run<'a> {
         match payload {
             Payload::Blank => Ok(()),
             Payload::ConfChange { change, membership } => {
+                defect::reach(Point::BeforeApplyOneConfChange);
                 let (request_id, change) = conf_change::decode(&change).map_err(entry_error)?;
                 let is_waited_for = is_waited_for(request_id);
                 let mut scope = self.scope(position.index, is_waited_for);
@@ -360,6 +373,7 @@ impl<'a> Run<'a> {
                 self.finish(request_id, is_waited_for, applied).map(drop)
             }
             Payload::Normal(data) => {
+                defect::reach(Point::BeforeApplyOneEntryNormal);
                 let mut entry = LogCommand::decode(data.clone()).map_err(|error| entry_error(error.into()))?;
                 let request_id = entry.request_id();
                 let command = entry.command.take().ok_or_else(|| entry_error(LogError::UnknownCommand))?;

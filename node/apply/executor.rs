@@ -133,6 +133,9 @@ impl Executor {
     /// The first batch after a durable commit is never one, since the thread must learn that there is something to make
     /// durable; nor is one after which a commit is due.
     pub fn may_take(&self, batch: &[Committed]) -> bool {
+        if defect::may_wait() {
+            return false;
+        }
         let entries = self.undurable.entries + batch.len() as u64;
         let bytes = self.undurable.bytes + len_bytes(batch);
         let has_room = entries < self.settings.durable_entries && bytes < self.settings.durable_bytes;

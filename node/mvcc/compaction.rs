@@ -11,7 +11,7 @@ use super::revision::{Revision, RowKey, end_of};
 use super::store::{FINISHED_KEY, SCHEDULED_KEY};
 use super::view::parse_row_key;
 use super::write::WriteBatch;
-use crate::defect::{self, Defect};
+use crate::defect::{self, Defect, Point};
 use crate::storage::{Fate, StorageError, Table};
 use std::ops::Bound;
 use std::time::{Duration, Instant, SystemTime};
@@ -115,6 +115,7 @@ impl WriteBatch<'_> {
     /// or ahead of the batch's transactions: it does not begin before the revision is committed.
     pub fn compaction_slice(&mut self, budget_rows: usize) -> Result<Progress, StorageError> {
         let start = Instant::now();
+        defect::reach(Point::CompactAfterAcquiredBatchTxLock);
         let mut running = match (self.store.compactions.running.take(), &self.store.compactions.waiting) {
             (Some(running), _) => running,
             (None, None) => return Ok(Progress::Idle),
@@ -160,7 +161,9 @@ impl WriteBatch<'_> {
         if sweep.last.is_some() {
             running.phase = Phase::Rows { after: sweep.last };
         } else {
+            defect::reach(Point::CompactBeforeSetFinishedCompact);
             self.set_mark(FINISHED_KEY, target);
+            defect::reach(Point::CompactAfterSetFinishedCompact);
             running.phase = Phase::Index { from: Box::default() };
         }
         Ok(Progress::Running)

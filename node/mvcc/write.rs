@@ -9,7 +9,7 @@ use super::recent::Recent;
 use super::revision::{Revision, RowKey};
 use super::store::Store;
 use super::view::{View, tombstone};
-use crate::defect::{self, Defect};
+use crate::defect::{self, Defect, Point};
 use crate::storage::{Batch, Durability, StorageError, Table};
 use crate::types::{KeyInterval, LeaseId};
 use bytes::Bytes;
@@ -62,7 +62,10 @@ impl<'s> WriteBatch<'s> {
         batch.commit(durability)?;
         store.rows.clear();
         let version = store.storage.version()?;
-        Ok(store.publish(version, Recent::default()))
+        defect::reach(Point::BeforeWritebackBuf);
+        let view = store.publish(version, Recent::default());
+        defect::reach(Point::AfterWritebackBuf);
+        Ok(view)
     }
 
     /// True if the batch has changed nothing but a few keys, so that [`Self::put_off`] may take the place of a commit.
@@ -76,7 +79,10 @@ impl<'s> WriteBatch<'s> {
         let WriteBatch { store, .. } = self;
         let recent = store.last.recent.with(&store.rows);
         store.rows.clear();
-        store.publish(store.last.version.clone(), recent)
+        defect::reach(Point::BeforeWritebackBuf);
+        let view = store.publish(store.last.version.clone(), recent);
+        defect::reach(Point::AfterWritebackBuf);
+        view
     }
 }
 

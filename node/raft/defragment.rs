@@ -8,6 +8,7 @@
 use super::consensus::Consensus;
 use super::state_files::{ReceivedFile, StateFiles};
 use crate::apply::{Move, Stopped, Worker};
+use crate::defect::{self, Point};
 use crate::storage::{Copy, CopyError, Durability, Stats, Step, Storage, StorageError};
 use crate::threads::{Stopping, Work};
 use crate::types::HumanBytes;
@@ -100,7 +101,10 @@ pub async fn defragment(files: &Arc<StateFiles>, worker: &Worker) -> Result<Shru
     let (making, made) = (Arc::clone(files), Arc::clone(&place));
     let begun = files.threads.run(Work::Read, move || making.begin_copy(&storage, &made)).await?;
     let moved = match begun {
-        Ok(copy) => copy_and_move(files, worker, Box::new(copy), &place).await,
+        Ok(copy) => {
+            defect::reach_in_task(Point::DefragBeforeCopy).await;
+            copy_and_move(files, worker, Box::new(copy), &place).await
+        }
         Err(error) => Err(error.into()),
     };
     if let Err(error) = moved {
@@ -185,7 +189,10 @@ async fn copy_and_move(
         (copy, _) = one_step(files, copy, Durability::Durable).await?;
         (copy, _) = one_step(files, copy, Durability::Volatile).await?;
         let (renaming, renamed) = (Arc::clone(files), Arc::clone(place));
-        let rename = move || renaming.rename_into_place(&renamed).map_err(|error| io::Error::from(error).into());
+        let rename = move || {
+            defect::reach(Point::DefragBeforeRename);
+            renaming.rename_into_place(&renamed).map_err(|error| io::Error::from(error).into())
+        };
         match worker.move_to(copy, Box::new(rename)).await? {
             Move::Done { old } => return finish(files, worker, old).await,
             Move::NotYet(behind) => copy = behind,

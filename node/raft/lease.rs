@@ -2,7 +2,7 @@
 //! that it still leads before it renews one: after a stall another leader may have let it expire.
 
 use super::{Consensus, RequestError};
-use crate::defect::{self, Defect};
+use crate::defect::{self, Defect, Point};
 use crate::lease::{NotPrimary, Renewal};
 use crate::raft::Purpose;
 use crate::types::LeaseId;
@@ -120,6 +120,7 @@ impl Consensus {
         let deadline = tokio::time::Instant::now() + self.request_timeout();
         let mut knows_all = false;
         while tokio::time::Instant::now() < deadline {
+            defect::reach_in_task(Point::BeforeCheckpointInLeaseRenew).await;
             match self.lessor().renew(id, self.now()) {
                 Renewal::Renewed { ttl_secs } => return LeaseRenewResponse { ttl: ttl_secs, ..Default::default() },
                 Renewal::NotFound if knows_all => return LeaseRenewResponse { not_found: true, ..Default::default() },

@@ -4,7 +4,7 @@
 
 use super::Consensus;
 use super::types::{Proposal, TypeConfig};
-use crate::defect::{self, Defect};
+use crate::defect::{self, Defect, Point};
 use crate::raft::network::Purpose;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -99,6 +99,7 @@ async fn start(consensus: &Consensus, in_flight: &mut JoinSet<Vec<Queued>>, batc
         in_flight.spawn(async move { send(&consensus, batch).await });
         return;
     }
+    defect::reach_in_task(Point::RaftBeforeLeaderSend).await;
     match consensus.raft().client_write_many(proposals(&batch)).await {
         Ok(results) => {
             in_flight.spawn(async move { not_taken(batch, local_fates(results).await) });
@@ -200,6 +201,7 @@ async fn forward(consensus: &Consensus, batch: &[Queued]) -> Vec<Fate> {
 impl Consensus {
     /// On behalf of another member, which knows this one as the leader of a term.
     pub(super) async fn leader_propose(&self, request: internal::ProposeRequest) -> internal::ProposeResponse {
+        defect::reach_in_task(Point::RaftBeforeLeaderSend).await;
         let mut outcomes = Vec::with_capacity(request.requests.len());
         for data in &request.requests {
             // An exact copy: the received message is one large buffer that the log must not pin.

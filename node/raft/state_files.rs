@@ -1,6 +1,6 @@
 //! Where a received snapshot, or a copy without gaps, becomes the state file.
 
-use crate::defect::{self, Defect};
+use crate::defect::{self, Defect, Point};
 use crate::disk::{Disk, parent_of};
 use crate::storage::{self, Copy, CopyError, Import, Storage, StorageError};
 use crate::threads::Threads;
@@ -123,7 +123,8 @@ impl StateFiles {
     /// # Errors
     /// The file cannot be made. The state is as it was.
     pub fn begin_copy(&self, of: &Storage, place: &ReceivedFile) -> Result<Copy, CopyError> {
-        let created = self.remove_copy(place).and_then(|()| self.disk.create(&place.path));
+        let room = defect::error_at(Point::DefragOpenFileError).and_then(|()| self.remove_copy(place));
+        let created = room.and_then(|()| self.disk.create(&place.path));
         let file = created.map_err(|error| CopyError::Target(error.into()))?;
         Copy::begin(of, file, self.cache_bytes)
     }

@@ -6,6 +6,7 @@ use super::snapshot::{Snapshot, SnapshotBuilder, SnapshotSource, stored_membersh
 use super::state_files::StateFiles;
 use super::types::{self, LogId, Payload, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::apply::{Committed, Outcome, Payload as Applied, Waiters, Worker};
+use crate::defect::{self, Point};
 use crate::types::LogPosition;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -132,9 +133,19 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotSource) -> Result<(), io::Error> {
         let metrics = self.files.metrics().clone();
         metrics.set_installing(true);
+        let incoming = types::position_or_zero(meta.last_log_id.as_ref());
+        tracing::info!(
+            "current-applied-index" = self.applied.index,
+            "incoming-leader-snapshot-index" = incoming.index,
+            "incoming-leader-snapshot-term" = incoming.term,
+            "applying snapshot"
+        );
         let received = snapshot.into_file(Arc::clone(&self.files)).await?;
+        defect::reach_in_task(Point::ApplyBeforeOpenSnapshot).await;
         // Once it stands in the old one's place a crash finds it; before, the old one.
         self.files.put_in_place(&received.file)?;
+        tracing::info!("applySnapshot: opened snapshot backend");
+        defect::reach_in_task(Point::ApplyAfterOpenSnapshot).await;
         self.applied = self.worker.install(received.storage).await.map_err(io::Error::other)?;
         // Not before: a copy of the old state must not take its place.
         drop(received.file);
@@ -144,6 +155,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.waiters.abandon_all();
         (self.on_applied.1)();
         metrics.set_installing(false);
+        tracing::info!(
+            "current-applied-index" = self.applied.index,
+            "incoming-leader-snapshot-index" = incoming.index,
+            "incoming-leader-snapshot-term" = incoming.term,
+            "applied snapshot"
+        );
         Ok(())
     }
 

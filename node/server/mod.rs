@@ -31,6 +31,7 @@ use crate::apply::{self, Applier, Outcome, Published, Waiters, Worker};
 use crate::auth::{Access, SimpleTokens};
 use crate::clock::Clock;
 use crate::config::{Gate, Settings};
+use crate::defect;
 use crate::disk::{Disk, RealDisk};
 use crate::lease::{Lessor, min_ttl_secs};
 use crate::logging::notify_ready;
@@ -84,6 +85,7 @@ pub struct StateFailed<'e> {
 /// What kept it from starting, or ended it: each is final for the process.
 pub fn run(settings: &Settings, end_process: EndProcess) -> anyhow::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start runtime")?;
+    defect::serve_points().context("serve failpoints")?;
     runtime.block_on(async {
         let mut signals = Signals::listen().context("listen for signals")?;
         let secured = Secured::open(settings)?;

@@ -2,6 +2,7 @@
 
 use super::changes::Changes;
 use super::{Storage, StorageError, Table, meta};
+use crate::defect::{self, Point};
 use redb::{ReadableTable, WriteTransaction};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -153,8 +154,10 @@ impl Batch {
                 transaction.set_durability(redb::Durability::Immediate)?;
                 transaction.set_two_phase_commit(true);
                 transaction.set_quick_repair(true);
+                defect::reach(Point::BeforeCommit);
                 let start = Instant::now();
                 transaction.commit()?;
+                defect::reach(Point::AfterCommit);
                 storage.metrics.commit_seconds.observe(start.elapsed().as_secs_f64());
             }
         }
@@ -213,7 +216,12 @@ fn begun<'t>(
 ) -> Result<&'t mut WriteTransaction, StorageError> {
     Ok(match transaction {
         Some(transaction) => transaction,
-        None => transaction.insert(storage.database.begin_write()?),
+        None => {
+            defect::reach(Point::BeforeStartDBTxn);
+            let begun = transaction.insert(storage.database.begin_write()?);
+            defect::reach(Point::AfterStartDBTxn);
+            begun
+        }
     })
 }
 

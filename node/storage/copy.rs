@@ -10,6 +10,7 @@
 
 use super::changes::Changes;
 use super::{Batch, Durability, Metrics, Storage, StorageError, Table, Version, meta};
+use crate::defect::{self, Point};
 use crate::disk;
 use crate::types::LogPosition;
 use std::ops::Bound;
@@ -99,6 +100,7 @@ impl Copy {
     /// # Errors
     /// After one the copy is of no use.
     pub fn step(&mut self, budget_bytes: usize, durability: Durability) -> Result<Step, CopyError> {
+        defect::error_at(Point::DefragdbFail).map_err(|error| CopyError::Target(error.into()))?;
         let (version, changes) = self.source.take_changes().map_err(CopyError::Source)?;
         let mut batch = self.target.begin().map_err(CopyError::Target)?;
         let mut copied_bytes = self.repeat(changes, &mut batch);

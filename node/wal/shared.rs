@@ -6,6 +6,7 @@ use super::entry::{Entry, HardState};
 use super::error::WalError;
 use super::log::Log;
 use super::segment::Segment;
+use crate::defect::{self, Point};
 use crate::types::LogPosition;
 use keelstone_proto::raftpb::ConfState;
 use std::collections::VecDeque;
@@ -66,6 +67,13 @@ pub(crate) struct Batch {
     pub(crate) commit: u64,
     /// Last entry of the log that was written before this batch.
     pub(crate) written: u64,
+}
+
+impl Batch {
+    /// True if the log begins anew behind a received state.
+    pub(crate) fn begins_anew(&self) -> bool {
+        self.jobs.iter().any(|queued| matches!(queued.job, Job::Snapshot { restart: true, .. }))
+    }
 }
 
 /// Entries of one append, as written.
@@ -222,7 +230,9 @@ impl Shared {
         if restart {
             let before_job = state.next_job;
             state.cuts.push(Cut { before_job, after_index: 0 });
+            defect::reach(Point::RaftBeforeApplySnap);
             state.log = Log::behind(position);
+            defect::reach(Point::RaftAfterApplySnap);
             state.synced = state.synced_snapshot;
         } else {
             state.log.purge(position);

@@ -8,7 +8,7 @@ use super::error::WalError;
 use super::files::Files;
 use super::places::to_units;
 use super::shared::{Batch, Done, Finished, Job, Patience, Shared, Written};
-use crate::defect::{self, Defect};
+use crate::defect::{self, Defect, Point};
 use crate::threads::{Pace, Work};
 use std::fmt;
 use std::io;
@@ -109,6 +109,7 @@ impl Writer {
 
     fn process(&mut self, batch: Batch) -> bool {
         let idle = batch.jobs.is_empty();
+        let begins_anew = batch.begins_anew();
         if let Err(failure) = self.shared.outcome() {
             for queued in batch.jobs {
                 let (Job::Append { done, .. } | Job::HardState { done, .. } | Job::Snapshot { done, .. }) = queued.job;
@@ -129,12 +130,15 @@ impl Writer {
         if let Err(error) = self.keep_house() {
             self.fail(error);
         }
+        if begins_anew {
+            defect::reach(Point::RaftAfterWALRelease);
+        }
         worked
     }
 
     /// Brings a batch to the disk; its callbacks are in `dones` then.
     fn write(&mut self, batch: Batch) -> Result<bool, WalError> {
-        let (jobs, before) = (batch.jobs.len(), self.state);
+        let (jobs, before, begins_anew) = (batch.jobs.len(), self.state, batch.begins_anew());
         self.encoder.clear(self.settings.batch_bytes * 2);
         self.written.clear();
         self.units.clear();
@@ -177,6 +181,10 @@ impl Writer {
         if self.encoder.bytes().is_empty() && jobs == 0 {
             return Ok(false);
         }
+        defect::reach(Point::RaftBeforeSave);
+        if begins_anew {
+            defect::reach(Point::RaftBeforeSaveSnap);
+        }
         if !self.encoder.bytes().is_empty() {
             self.files.write(self.encoder.bytes())?;
         }
@@ -184,8 +192,14 @@ impl Writer {
         let has_entries = !self.units.is_empty() && !defect::on(Defect::AckBeforeSync);
         let has_vote = vote(before) != vote(self.state) && !defect::on(Defect::VoteNotSynced);
         if has_entries || has_vote || snapshot > 0 {
+            defect::reach(Point::WalBeforeSync);
             self.files.sync()?;
+            defect::reach(Point::WalAfterSync);
         }
+        if begins_anew {
+            defect::reach(Point::RaftAfterSaveSnap);
+        }
+        defect::reach(Point::RaftAfterSave);
         self.purged = self.shared.finish(Finished {
             jobs,
             written: &self.written,

@@ -8,6 +8,7 @@ mod corruption;
 mod defragment;
 mod failing_disk;
 mod failover;
+mod failpoint;
 mod force_new_cluster;
 mod full_disk;
 mod isolation;

@@ -83,6 +83,9 @@ const MAX_LINES: usize = 700;
 const SETTINGS: &str = "node/config/settings.rs";
 const NO_READERS: &[&str] = &["node/config/", "node/cli/start_line.rs"];
 
+/// Where the places to fail at are declared.
+const POINTS: &str = "node/defect/point.rs";
+
 /// Settings that nobody reads.
 const UNREAD: &[(&str, &str)] = &[];
 
@@ -214,6 +217,30 @@ fn fields(code: &str) -> Vec<(&str, &str)> {
         }
     }
     fields
+}
+
+/// A place to fail at is offered to etcd's suites only where there is one.
+#[test]
+fn every_failpoint_stands_somewhere() {
+    let sources = source::read(&["node"]);
+    let offered = sources.iter().find(|source| source.path == POINTS).expect("the file of points");
+    let (_, variants) = offered.code.split_once("pub enum Point {").expect("the enum");
+    let (variants, _) = variants.split_once('}').expect("its end");
+    let names: Vec<&str> = variants.lines().filter_map(|line| line.trim().strip_suffix(',')).collect();
+    assert!(names.contains(&"RaftBeforeSave"), "points are found: {names:?}");
+    let is_reached = |name: &str| {
+        let path = format!("Point::{name}");
+        let is_it = |source: &Source, at: usize| first_word(&source.code[at + "Point::".len()..]) == name;
+        let places = |source: &Source| places(&source.code, &path).any(|at| is_it(source, at));
+        sources.iter().filter(|source| !source.is_test && source.part() != Some("defect")).any(places)
+    };
+    let listed = |name: &str| offered.code.contains(&format!(" Point::{name},"));
+    let found: Vec<String> = names
+        .into_iter()
+        .filter(|name| !is_reached(name) || !listed(name))
+        .map(|name| format!("{POINTS}: {name}"))
+        .collect();
+    check(&found);
 }
 
 /// A flag that is read by nobody is ignored without a word. Told by names, so that two settings of one name hide each other.

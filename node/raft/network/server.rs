@@ -7,6 +7,7 @@ use super::traffic::Meter;
 use super::{
     CLUSTER_HEADER, FROM_HEADER, Identity, MAX_MESSAGE_BYTES, PROTOCOL_HEADER, TO_HEADER, UNDERSTOOD, WAS_REMOVED,
 };
+use crate::defect::{self, Point};
 use crate::net::Connection;
 use crate::raft::Consensus;
 use crate::types::{ClusterId, LeaseId, LogPosition, MemberId};
@@ -161,6 +162,7 @@ impl Peer for PeerService {
         let consensus = self.consensus.clone();
         let answers = self.consensus.raft().stream_append(Box::pin(input)).map(move |answer| {
             let answer = answer.map_err(|error| Status::unavailable(error.to_string()))?;
+            defect::reach(Point::RaftBeforeFollowerSend);
             if !matches!(answer, Err(StreamAppendError::HigherVote(_))) {
                 consensus.heard_from_leader(MemberId(sender.load(Ordering::Relaxed)));
             }
