@@ -25,7 +25,8 @@ pub fn openraft_config(timing: Timing, limits: &Limits) -> Result<Arc<Config>, C
         max_in_snapshot_log_to_keep: limits.snapshot_catchup_entries,
         // How far behind a learner may be when it is added; members catch up by log while the log is there.
         replication_lag_threshold: u64::MAX,
-        purge_batch_size: 64,
+        // As soon as a snapshot allows it, as in etcd: how far a follower may fall behind is the operator's to say.
+        purge_batch_size: 1,
         api_batch_capacity: 8_192,
         enable_pre_vote: Some(limits.pre_vote),
         // A restarted leader stands for election like any other: its last commit may be unknown to it.
