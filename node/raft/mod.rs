@@ -5,6 +5,7 @@
 //! ([`leadership`]). Refuses to know what a request means: that is `apply`'s.
 
 mod bootstrap;
+mod calling_back;
 mod catching_up;
 mod config;
 mod consensus;

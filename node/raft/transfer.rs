@@ -106,7 +106,7 @@ impl Consensus {
         answered.and_then(|at| at.as_ref()).is_some_and(|at| at.elapsed() <= self.timing().election)
     }
 
-    async fn answers(&self, target: MemberId, within: Duration) -> bool {
+    pub(super) async fn answers(&self, target: MemberId, within: Duration) -> bool {
         let Ok(mut client) = self.peer_client(target, Purpose::Forward) else {
             return false;
         };

@@ -182,3 +182,25 @@ async fn a_member_that_restarts_behind_slow_links_catches_up() {
     })
     .await;
 }
+
+/// Otherwise it would lead on, and nobody else's clients could write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_nobody_can_call_gives_way() {
+    check(ClusterSpec::of(3), async |cluster| {
+        let old = cluster.leader().await;
+        let others: Vec<usize> = (0..3).filter(|&place| place != old).collect();
+        cluster.expect_errors("Health check error");
+        let begun = Instant::now();
+        cluster.hold_calls_to(old);
+        wait::until("a write through another member", LIMIT, || async {
+            cluster[others[0]].client().with_deadline(Duration::from_millis(500)).put("k", "v").await.ok()
+        })
+        .await;
+        report("calls to the leader held to a write through another member", begun.elapsed(), cluster.election_timeout);
+        assert_ne!(cluster.leader_among(&others).await, old);
+        cluster.heal();
+        serves(&cluster[old].client(), LIMIT).await;
+        assert_eq!(cluster[old].client().get("k").await.expect("read").kvs[0].value, "v");
+    })
+    .await;
+}

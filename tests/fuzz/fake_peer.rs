@@ -179,7 +179,7 @@ fn sensible(method: &str, message: &Bytes) -> Say {
                 Some(matched) => append_response::Result::Matched(matched),
                 None => append_response::Result::MatchedNone(true),
             };
-            Say::Message(internal::AppendResponse { result: Some(result) }.encode_to_vec().into())
+            Say::Message(internal::AppendResponse { result: Some(result), ..Default::default() }.encode_to_vec().into())
         }
         "Vote" => {
             let request = internal::VoteRequest::decode(message).unwrap_or_default();

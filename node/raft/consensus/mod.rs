@@ -8,6 +8,7 @@ mod requests;
 pub use report::{Progress, RaftReport, Role};
 pub use requests::RequestError;
 
+use super::calling_back;
 use super::catching_up;
 use super::config::openraft_config;
 use super::defragment::{self, DefragmentError};
@@ -244,6 +245,7 @@ impl Consensus {
         tasks.spawn(consensus.clone().ask_when_lost());
         tasks.spawn(membership::take_leave(consensus.clone(), leaving_queue));
         tasks.spawn(late::run(consensus.clone()));
+        tasks.spawn(calling_back::run(consensus.clone()));
         tasks.spawn(catching_up::run(consensus.clone(), parts.limits.promotes_learners));
         if !parts.limits.stands_at_once {
             consensus.inner.raft.runtime_config().elect(false);

@@ -7,6 +7,7 @@ use super::{
 use crate::clock::{Clock, Ticks};
 use crate::cluster::ClusterState;
 use crate::net::Reach;
+use crate::raft::calling_back::CallingBack;
 use crate::raft::metrics::Metrics;
 use crate::raft::state_files::StateFiles;
 use crate::types::MemberId;
@@ -104,6 +105,7 @@ struct Shared {
     cluster: Arc<ArcSwap<ClusterState>>,
     /// Is told when a peer says that this member was removed.
     removed: Arc<Notify>,
+    calling_back: CallingBack,
     traffic: Traffic,
     /// Peers that ever failed to answer.
     unsteady: Mutex<HashMap<MemberId, Link>>,
@@ -131,6 +133,7 @@ impl PeerClients {
                 cluster,
                 removed,
                 clock,
+                calling_back: CallingBack::default(),
                 traffic: Traffic::new(metrics, identity.member),
                 unsteady: Mutex::default(),
             }),
@@ -171,6 +174,16 @@ impl PeerClients {
         Ok(PeerClient::with_interceptor(channel, introduce)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// Who can call the leader.
+    pub fn calling_back(&self) -> &CallingBack {
+        &self.shared.calling_back
+    }
+
+    /// An answer to this leader said whether the follower can call it.
+    pub(super) fn note_complaint(&self, follower: MemberId, complains: bool) {
+        self.shared.calling_back.note(follower, complains, self.shared.clock.now());
     }
 
     /// Counts a failure, and says so when a peer goes or comes back, in etcd's words (`rafthttp/peer_status.go`).

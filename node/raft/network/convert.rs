@@ -91,7 +91,7 @@ pub fn append_result_to_proto(result: &StreamAppendResult<TypeConfig>) -> intern
         Err(StreamAppendError::Conflict(id)) => Answer::Conflict(to_proto(id)),
         Err(StreamAppendError::HigherVote(vote)) => Answer::HigherVote(vote_to_proto(vote)),
     };
-    internal::AppendResponse { result: Some(answer) }
+    internal::AppendResponse { result: Some(answer), ..Default::default() }
 }
 
 pub fn append_result_from_proto(response: internal::AppendResponse) -> Result<StreamAppendResult<TypeConfig>, Status> {

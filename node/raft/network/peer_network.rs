@@ -122,7 +122,8 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                     return Err(failed(&status));
                 }
             };
-            let (traffic, target) = (self.clients.traffic().clone(), self.target);
+            let (clients, target) = (self.clients.clone(), self.target);
+            let traffic = clients.traffic().clone();
             let round_trip = &traffic.metrics().round_trips;
             let round_trip = round_trip.with_label_values(&[&target.to_string()]);
             // A heartbeat is one message with one answer.
@@ -132,6 +133,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                     round_trip.observe(begun.elapsed().as_secs_f64());
                 }
                 let answer = answer.inspect_err(|_| traffic.sending_failed(target));
+                let answer = answer.inspect(|said| clients.note_complaint(target, said.cannot_call_leader));
                 let answer = answer.and_then(convert::append_result_from_proto).map_err(|status| failed(&status))?;
                 // One for each request, in order.
                 let asked = asked.lock().expect("no holder of this lock panics").pop_front();

@@ -166,7 +166,8 @@ impl Peer for PeerService {
             if !matches!(answer, Err(StreamAppendError::HigherVote(_))) {
                 consensus.heard_from_leader(MemberId(sender.load(Ordering::Relaxed)));
             }
-            Ok(convert::append_result_to_proto(&answer))
+            let cannot_call_leader = consensus.peers().calling_back().fails(caller);
+            Ok(internal::AppendResponse { cannot_call_leader, ..convert::append_result_to_proto(&answer) })
         });
         Ok(Response::new(Box::pin(answers)))
     }

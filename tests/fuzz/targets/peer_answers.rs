@@ -181,7 +181,7 @@ fn answer(random: &mut Random) -> Answer {
                 2 => append_response::Result::Conflict(place(random)),
                 _ => append_response::Result::HigherVote(vote(random)),
             };
-            internal::AppendResponse { result: Some(result) }.encode_to_vec()
+            internal::AppendResponse { result: Some(result), cannot_call_leader: random.chance(30) }.encode_to_vec()
         }
         1 => {
             let last_log = random.chance(60).then(|| place(random));
@@ -202,7 +202,7 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     let say = |method, message: Vec<u8>| Answer { method, message: message.into(), status: 0 };
     let matched = |term, index| {
         let result = append_response::Result::Matched(internal::LogId { term, index });
-        say(0, internal::AppendResponse { result: Some(result) }.encode_to_vec())
+        say(0, internal::AppendResponse { result: Some(result), ..Default::default() }.encode_to_vec())
     };
     let granted = |term| {
         let vote = Some(internal::Vote { term, candidate: 1, committed: false });

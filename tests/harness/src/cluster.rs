@@ -214,10 +214,16 @@ impl Cluster {
         self.set_flows_around(place, Flow::Blackhole);
     }
 
+    /// Holds all bytes of connections that others make to this member, both ways. Those that it makes go on.
+    pub fn hold_calls_to(&self, place: usize) {
+        self.links.hold_calls(place, true);
+    }
+
     /// Lets all bytes pass again.
     pub fn heal(&self) {
         for place in 0..self.len() {
             self.set_flows_around(place, Flow::Pass);
+            self.links.hold_calls(place, false);
         }
     }
 

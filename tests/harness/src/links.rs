@@ -36,6 +36,8 @@ type Place = usize;
 #[derive(Debug)]
 struct Shared {
     flows: HashMap<(Place, Place), watch::Sender<Flow>>,
+    /// Whether what others dialled to a member is held, both ways.
+    held_calls: Vec<watch::Sender<bool>>,
     /// Process ids of the running members, to tell who dials.
     pids: Mutex<Vec<Option<u32>>>,
 }
@@ -54,7 +56,8 @@ impl Links {
         let count = backs.len();
         let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
         let flows = pairs.map(|pair| (pair, watch::Sender::new(Flow::Pass))).collect();
-        let shared = Arc::new(Shared { flows, pids: Mutex::new(vec![None; count]) });
+        let held_calls = (0..count).map(|_| watch::Sender::new(false)).collect();
+        let shared = Arc::new(Shared { flows, held_calls, pids: Mutex::new(vec![None; count]) });
         let mut listeners = Vec::new();
         for (to, (&front, &back)) in fronts.iter().zip(backs).enumerate() {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, front)).await.expect("listen on a free port");
@@ -69,6 +72,10 @@ impl Links {
         if let Some(slot) = pids.get_mut(place) {
             *slot = pid;
         }
+    }
+
+    pub fn hold_calls(&self, to: Place, held: bool) {
+        self.shared.held_calls[to].send_replace(held);
     }
 
     pub fn set(&self, from: Place, to: Place, flow: Flow) {
@@ -107,9 +114,10 @@ async fn carry(shared: Arc<Shared>, near: TcpStream, source: SocketAddr, to: Pla
     }
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
+    let held = &shared.held_calls[to];
     tokio::join!(
-        pump(near_read, far_write, forth_flow.subscribe(), back_flow.subscribe()),
-        pump(far_read, near_write, back_flow.subscribe(), forth_flow.subscribe()),
+        pump(near_read, far_write, held.subscribe(), forth_flow.subscribe(), back_flow.subscribe()),
+        pump(far_read, near_write, held.subscribe(), back_flow.subscribe(), forth_flow.subscribe()),
     );
 }
 
@@ -117,6 +125,7 @@ async fn carry(shared: Arc<Shared>, near: TcpStream, source: SocketAddr, to: Pla
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
+    mut held: watch::Receiver<bool>,
     mut flow: watch::Receiver<Flow>,
     mut other: watch::Receiver<Flow>,
 ) {
@@ -135,7 +144,8 @@ async fn pump(
             if let Some(delay) = delay {
                 tokio::time::sleep(delay).await;
             }
-            let open = flow.wait_for(|flow| !matches!(flow, Flow::Blackhole)).await.is_ok();
+            let passes = flow.wait_for(|flow| !matches!(flow, Flow::Blackhole)).await.is_ok();
+            let open = passes && held.wait_for(|held| !held).await.is_ok();
             if !open || to.write_all(&buffer[..count]).await.is_err() {
                 break;
             }
