@@ -39,7 +39,7 @@ impl Check {
                 Err("alarm activated: CORRUPT".to_owned())
             }
             Check::NonLearner if node.is_learner() => Err("not supported for learner".to_owned()),
-            Check::LinearizableRead => node.read_index().await.map_err(|error| error.text()),
+            Check::LinearizableRead => node.check_reads().await.map_err(|error| error.text()),
             // A published view is in memory: there is nothing that can fail.
             Check::SerializableRead | Check::DataCorruption | Check::NonLearner => Ok(()),
         }

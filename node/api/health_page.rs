@@ -16,7 +16,7 @@ pub async fn reason(node: &Node, excluded: &[&str], is_serializable: bool) -> Op
     if !node.has_leader() {
         return Some("RAFT NO LEADER".to_owned());
     }
-    node.read_index().await.err().map(|error| format!("RANGE ERROR:{error}"))
+    node.check_reads().await.err().map(|error| format!("RANGE ERROR:{error}"))
 }
 
 fn alarm_reason(alarms: &[AlarmMember], excluded: &[&str]) -> Option<&'static str> {

@@ -192,6 +192,16 @@ impl Node {
         Ok(self.consensus.read_index().await?)
     }
 
+    /// As [`Self::read_index`] with this member's log on disk: reads need no disk here, and one that stands still must show
+    /// in health checks, as it does in etcd, where it holds up everything.
+    ///
+    /// # Errors
+    /// As [`Self::read_index`], and `Timeout`.
+    pub async fn check_reads(&self) -> Result<(), ApiError> {
+        self.consensus.await_log_synced().await?;
+        self.read_index().await
+    }
+
     /// Puts an entry into the log and answers what applying it here gave. As in etcd the time of an entry that
     /// apply refuses counts as a success.
     ///

@@ -3,7 +3,10 @@
 
 use crate::suite;
 use keelstone_harness::proto::etcdserverpb::RangeRequest;
-use keelstone_harness::{Cluster, ClusterSpec, free_port, http};
+use keelstone_harness::{Cluster, ClusterSpec, free_port, http, wait};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A single member that offers its points; the port at which it does. None if the server has no points.
 async fn start() -> Option<(Cluster, u16)> {
@@ -58,6 +61,29 @@ async fn a_point_holds_up_what_passes_it_and_nothing_else() {
     assert_eq!(ask(port, "DELETE", "beforeApplyOneEntryNormal", "").await.0, 204);
     putting.await.expect("no panic").expect("put");
     assert_eq!(client.get("k").await.expect("read").kvs[0].value, "after");
+}
+
+/// Reads do not need it, so that nothing else would tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_log_stands_still_is_not_ready() {
+    let Some((mut cluster, port)) = start().await else { return };
+    let client = cluster[0].client();
+    client.put("k", "before").await.expect("put");
+    assert_eq!(ask(port, "PUT", "raftBeforeSave", r#"sleep("60s")"#).await.0, 204);
+    let putting = tokio::spawn({
+        let client = client.clone();
+        async move { client.put("k", "after").await }
+    });
+    cluster[0].expect_errors("Health check error");
+    let page = async |path| http::get(cluster[0].client_port, path).await.expect("an answer");
+    // At first the put may not have come to the log.
+    let not_ready = async || Some(page("/readyz").await).filter(|ready| ready.status == 503);
+    let ready = wait::until("the member not to be ready", LIMIT, not_ready).await;
+    assert!(ready.body.contains("[-]linearizable_read failed: etcdserver: request timed out"), "{ready:?}");
+    let (health, alive) = tokio::join!(page("/health"), page("/livez"));
+    assert_eq!((health.status, alive.status), (503, 200));
+    assert_eq!(client.get("k").await.expect("read").kvs[0].value, "before");
+    putting.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Commits that may wait to be applied before new writes are refused (etcd's maxGapBetweenApplyAndCommitIndex).
 const MAX_APPLY_GAP: u64 = 5_000;
+/// How often to look whether the log is on disk.
+const LOG_POLL: Duration = Duration::from_millis(5);
 
 /// The same for requests that free what others fill (etcd's maxPriorityGap).
 const MAX_URGENT_GAP: u64 = 2 * MAX_APPLY_GAP;
@@ -160,6 +162,24 @@ impl Consensus {
             Ok(Err(_closed)) => Err(RequestError::Stopped),
             Err(_elapsed) => Err(RequestError::Timeout),
         }
+    }
+
+    /// Waits until this member's log is on disk as far as it reaches now.
+    ///
+    /// # Errors
+    /// `Timeout`: the disk stands still.
+    pub async fn await_log_synced(&self) -> Result<(), RequestError> {
+        let wal = &self.inner.wal;
+        let wanted = wal.last().index;
+        let deadline = tokio::time::Instant::now() + self.request_timeout();
+        // What was cut off meanwhile is not waited for.
+        while wal.synced_index() < wanted.min(wal.last().index) {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(RequestError::Timeout);
+            }
+            tokio::time::sleep(LOG_POLL).await;
+        }
+        Ok(())
     }
 
     /// Committed entries that are not applied here yet.
