@@ -73,6 +73,29 @@ pub fn previous_build(test: &str) -> Option<PathBuf> {
     found
 }
 
+/// A client of others that `tests/clients/build.sh` has built into the folder `KEELSTONE_CLIENTS`. `None`, with a loud line, if
+/// there is none, or if this machine lacks its language.
+///
+/// # Panics
+/// If it is not there, and no reason for it either, and `KEELSTONE_REQUIRE_TOOLS` is set.
+pub fn client(name: &str) -> Option<PathBuf> {
+    let test = format!("the {name} client");
+    let Some(folder) = std::env::var_os("KEELSTONE_CLIENTS").map(PathBuf::from) else {
+        say_skipped(&test, "no KEELSTONE_CLIENTS");
+        return None;
+    };
+    if let Ok(why) = std::fs::read_to_string(folder.join(format!("{name}.skipped"))) {
+        drop(writeln!(std::io::stderr(), "SKIPPED {test}: {}", why.trim()));
+        return None;
+    }
+    let program = folder.join(name);
+    if !program.is_file() {
+        say_skipped(&test, &format!("no {}", program.display()));
+        return None;
+    }
+    Some(program)
+}
+
 fn wanted(name: &str, minor: u32, test: &str) -> Option<PathBuf> {
     let found = find(name, minor);
     if found.is_none() {
