@@ -47,6 +47,15 @@ const ARROWS: &[(&str, &str)] = &[
 /// Macros, which stand at the root of the crate, by the part that they belong to.
 const MACROS: &[(&str, &str)] = &[("fatal", "logging")];
 
+/// Everything that is written by hand.
+const ALL: &[&str] = &[
+    "node",
+    "proto/src",
+    "plugins/host/src",
+    "plugins/host/tests",
+    "tests",
+];
+
 /// Crates that only some folders or files may name; `tonic` stands for `tonic_prost` too.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("redb", &["node/storage/"]),
@@ -268,7 +277,7 @@ fn every_setting_is_read_by_somebody() {
 #[test]
 fn nothing_is_unfinished_or_hidden() {
     let mut found = Vec::new();
-    for source in source::read(&["node", "proto/src", "tests"]) {
+    for source in source::read(ALL) {
         for shortcut in SHORTCUTS.iter().filter(|shortcut| !source.is_test || **shortcut != ".unwrap()") {
             found.extend(
                 places(&source.code, shortcut).map(|at| format!("{}:{}: {shortcut}", source.path, source.line(at))),
@@ -284,7 +293,7 @@ fn nothing_is_unfinished_or_hidden() {
 #[test]
 fn a_lint_is_allowed_with_a_reason_only() {
     let mut found = Vec::new();
-    for source in source::read(&["node", "proto/src", "tests"]) {
+    for source in source::read(ALL) {
         for at in ["[allow(", "[expect("].iter().flat_map(|words| places(&source.code, words)).collect::<Vec<_>>() {
             let attribute = source.code[at..].split(")]").next().expect("split gives one");
             if !attribute.contains("reason =") {
@@ -298,7 +307,7 @@ fn a_lint_is_allowed_with_a_reason_only() {
 #[test]
 fn a_file_says_its_job_and_can_be_read_at_once() {
     let mut found = Vec::new();
-    for source in source::read(&["node", "proto/src", "tests"]) {
+    for source in source::read(ALL) {
         if !source.raw.starts_with("//!") {
             found.push(format!("{}: does not begin with its job", source.path));
         }

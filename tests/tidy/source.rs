@@ -53,7 +53,7 @@ pub fn read(folders: &[&str]) -> Vec<Source> {
                 test_modules.extend(module_file(&path, &raw[item.clone()], &code[item.clone()]));
                 blank(&mut code, item);
             }
-            let is_test = path.starts_with("tests/") || path.contains("/tests/");
+            let is_test = path.starts_with("tests/") || path.contains("/tests/") || path.contains("/benches/");
             Source { path, raw, code, is_test }
         })
         .collect();
