@@ -53,6 +53,9 @@ const ALL: &[&str] = &[
     "proto/src",
     "plugins/host/src",
     "plugins/host/tests",
+    "plugins/host/benches",
+    "plugins/sdk/rust/src",
+    "plugins/sdk/rust/key-policy",
     "tests",
 ];
 
