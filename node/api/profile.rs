@@ -2,7 +2,8 @@
 //! shows beside that (its heap, its goroutines, its trace) has no counterpart here, and is refused in so many words.
 //!
 //! Samples are taken by the crate `pprof`: a timer of the process's processor time, whose signal is handled on the thread
-//! that runs. It is idle, and has no memory, until the first profile is asked for.
+//! that runs. It is idle, and has no memory, until the first profile is asked for; then it keeps its tables and what was
+//! read of the program's debug information, some hundred megabytes.
 
 use super::answer::{Answer, error, text, with_type};
 use super::node::Node;

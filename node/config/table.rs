@@ -301,7 +301,7 @@ pub const FLAGS: &[Flag] = &[
     flag("auth-token-ttl", UINT, "300", Config, Auth, Built,
         "Seconds that a simple token lives."),
     flag("enable-pprof", Kind::Bool, "false", Config, Observing, Built,
-        "Serve a profile of processor time under /debug/pprof/, to whoever reaches the client port."),
+        "Serve a profile of processor time under /debug/pprof/, to whoever reaches the client port. The first one takes some hundred megabytes, for the program's debug information, that stay taken."),
     flag("metrics", Kind::Text, "basic", Config, Observing, NoEffect("there are always histograms of each call"),
         "Detail of metrics: basic, or extensive for histograms of each call."),
     flag("listen-metrics-urls", Kind::Urls(""), "", Config, Observing, Built,

@@ -14,11 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Commits that may wait to be applied before new writes are refused (etcd's maxGapBetweenApplyAndCommitIndex).
 const MAX_APPLY_GAP: u64 = 5_000;
-/// How often to look whether the log is on disk.
-const LOG_POLL: Duration = Duration::from_millis(5);
-
 /// The same for requests that free what others fill (etcd's maxPriorityGap).
 const MAX_URGENT_GAP: u64 = 2 * MAX_APPLY_GAP;
+/// How often to look whether the log is on disk.
+const LOG_POLL: Duration = Duration::from_millis(5);
 
 /// etcd's isPriorityRequest.
 fn is_urgent(request: &InternalRaftRequest) -> bool {
