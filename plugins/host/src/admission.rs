@@ -33,7 +33,7 @@ impl World for AdmissionCheck {
 
     fn start(&self, store: &mut Store<Core>, settings: &str) -> wasmtime::Result<Result<(), Vec<Problem>>> {
         let started = self.keelstone_plugin_lifecycle().call_start(store, settings)?;
-        let problem = |lifecycle::Problem { setting, message }| Problem { setting, message };
+        let problem = |found: lifecycle::Problem| Problem::shown(&found.setting, &found.message);
         Ok(started.map_err(|problems| problems.into_iter().map(problem).collect()))
     }
 }

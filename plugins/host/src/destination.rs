@@ -246,7 +246,7 @@ impl Destination {
         let guest = self.pre.instantiate_async(&mut store).await.map_err(|error| self.sort(&error))?;
         self.plugin.stats.instance_starts.fetch_add(1, Relaxed);
         let started = guest.keelstone_plugin_lifecycle().call_start(&mut store, &self.plugin.settings).await;
-        let problem = |lifecycle::Problem { setting, message }| Problem { setting, message };
+        let problem = |found: lifecycle::Problem| Problem::shown(&found.setting, &found.message);
         started
             .map_err(|error| self.sort(&error))?
             .map_err(|problems| CallError::Settings { problems: problems.into_iter().map(problem).collect() })?;

@@ -4,6 +4,7 @@ use crate::bindings::restore::exports::keelstone::plugin::{lifecycle, restore};
 use crate::bindings::restore::{RestoreHook as Guest, RestoreHookPre};
 use crate::context::{Core, KeyValue, Keys, NoKeys};
 use crate::error::CallError;
+use crate::log;
 use crate::plugin::Plugin;
 use crate::runner::{Runner, World};
 use crate::settings::Problem;
@@ -30,7 +31,7 @@ impl World for Guest {
 
     fn start(&self, store: &mut Store<Core>, settings: &str) -> wasmtime::Result<Result<(), Vec<Problem>>> {
         let started = self.keelstone_plugin_lifecycle().call_start(store, settings)?;
-        let problem = |lifecycle::Problem { setting, message }| Problem { setting, message };
+        let problem = |found: lifecycle::Problem| Problem::shown(&found.setting, &found.message);
         Ok(started.map_err(|problems| problems.into_iter().map(problem).collect()))
     }
 }
@@ -49,7 +50,7 @@ impl RestoreHook {
     /// The plugin did not answer, as in all stages: the restore must not go on.
     pub fn begin(&self, source: &Source) -> Stage<Plan> {
         self.0.call("begin", Arc::new(NoKeys), |guest, store| {
-            Ok(Ok(guest.keelstone_plugin_restore().call_begin(store, source)?))
+            Ok(Ok(guest.keelstone_plugin_restore().call_begin(store, source)?.map_err(shown)))
         })
     }
 
@@ -64,7 +65,8 @@ impl RestoreHook {
                 Ok(actions) if actions.len() != keys.len() => {
                     Err(CallError::Reply { reason: format!("{} actions for {} keys", actions.len(), keys.len()) })
                 }
-                actions => Ok(actions),
+                Ok(actions) => Ok(Ok(actions.into_iter().map(shown_action).collect())),
+                Err(refusal) => Ok(Err(shown(refusal))),
             })
         })
     }
@@ -75,7 +77,7 @@ impl RestoreHook {
     /// As [`Self::begin`].
     pub fn finish(&self, tally: Tally) -> Stage<Vec<Entry>> {
         self.0.call("finish", Arc::new(NoKeys), |guest, store| {
-            Ok(Ok(guest.keelstone_plugin_restore().call_finish(store, tally)?))
+            Ok(Ok(guest.keelstone_plugin_restore().call_finish(store, tally)?.map_err(shown)))
         })
     }
 
@@ -84,7 +86,25 @@ impl RestoreHook {
     /// # Errors
     /// As [`Self::begin`].
     pub fn verify(&self, tally: Tally, keys: Arc<dyn Keys>) -> Stage<Vec<Finding>> {
-        self.0
-            .call("verify", keys, |guest, store| Ok(Ok(guest.keelstone_plugin_restore().call_verify(store, tally)?)))
+        self.0.call("verify", keys, |guest, store| {
+            let found = guest.keelstone_plugin_restore().call_verify(store, tally)?;
+            Ok(Ok(found.map(|found| found.into_iter().map(shown_finding).collect()).map_err(shown)))
+        })
     }
+}
+
+/// The words of a guest as they can be shown.
+fn shown(Refusal { code, message }: Refusal) -> Refusal {
+    Refusal { code: log::plain(&code), message: log::plain(&message) }
+}
+
+fn shown_action(action: Action) -> Action {
+    match action {
+        Action::Drop(reason) => Action::Drop(log::plain(&reason)),
+        Action::Keep | Action::Replace(_) => action,
+    }
+}
+
+fn shown_finding(Finding { severity, code, message }: Finding) -> Finding {
+    Finding { severity, code: log::plain(&code), message: log::plain(&message) }
 }

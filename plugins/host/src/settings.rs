@@ -3,6 +3,7 @@
 //! The types are few and flat, on purpose. JSON Schema would bring a crate with a hundred others below it and a language that
 //! operators cannot be expected to read; what these types cannot say the plugin checks itself (`lifecycle.start`).
 
+use crate::log;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,6 +48,13 @@ pub struct Problem {
     /// Empty for all of them together.
     pub setting: String,
     pub message: String,
+}
+
+impl Problem {
+    /// Of a guest's words.
+    pub(crate) fn shown(setting: &str, message: &str) -> Self {
+        Self { setting: log::plain(setting), message: log::plain(message) }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -2,6 +2,7 @@
 //! well-behaved goes on beside and after it. Times are compared with the limits that were set, never with a clock alone.
 
 mod guest;
+mod hook;
 mod io;
 mod resident;
 
