@@ -1,11 +1,12 @@
-//! What a check costs: CPU of this thread per request, for a guest that allows everything, so that all of it is the host's.
-//! `cargo bench -p keelstone-plugins`
+//! What a check costs: CPU of this thread per request, for a guest that allows everything, so that all of it is the host's,
+//! or for a component with its manifest.
+//! `cargo bench -p keelstone-plugins [-- COMPONENT.wasm PLUGIN.toml]`
 
 #[path = "../tests/hostile/guest.rs"]
 mod guest;
 
-use guest::{Guest, grant, request};
-use keelstone_plugins::{Host, HostOptions, NoKeys, Package};
+use guest::{Guest, request};
+use keelstone_plugins::{Grant, Host, HostOptions, NoKeys, Package, pack};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ fn cpu() -> Duration {
 
 /// The fastest of some rounds: noise only ever adds.
 fn nanos_per_request(host: &Host, package: &Package, uses: u32, batch: usize, value_bytes: usize) -> u64 {
-    let admission = host.admission(package, &grant(&format!("[limits]\ntime = '60s'\nuses = {uses}"))).unwrap();
+    let name = &package.manifest().plugin.name;
+    let grant = format!("plugin = '{name}'\n[limits]\ntime = '60s'\nuses = {uses}");
+    let admission = host.admission(package, &Grant::parse(&grant).unwrap()).unwrap();
     let requests = vec![request("/team/a/key-of-some-length", value_bytes); batch];
     let calls = 4_000 / batch;
     let round = || {
@@ -33,10 +36,13 @@ fn nanos_per_request(host: &Host, package: &Package, uses: u32, batch: usize, va
 fn main() {
     let host = Host::new(HostOptions::default()).unwrap();
     println!("instances from: {:?}", host.allocation());
-    let from_file = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
-    let package = match from_file {
-        Some(path) => Package::read(std::fs::read(path).unwrap()).unwrap(),
-        None => Guest::good().package(),
+    let files: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let package = match &files[..] {
+        [component, manifest] => {
+            let (component, manifest) = (std::fs::read(component).unwrap(), std::fs::read_to_string(manifest).unwrap());
+            Package::read(pack(&component, &manifest).unwrap()).unwrap()
+        }
+        _ => Guest::good().package(),
     };
     println!("ns of CPU per request      batch 1  batch 8 batch 64");
     for (policy, uses) in [("fresh", 1), ("reused", u32::MAX)] {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Trip {
-    /// So many failures,
+    /// So many failures, with no success between them (a few writes that a check cannot bear must not stop all others),
     pub failures: usize,
     /// within this time, open it
     pub window: Span,
@@ -69,8 +69,12 @@ impl Breaker {
     }
 
     pub fn succeeded(&mut self) {
-        self.state = State::Closed;
-        self.failures.clear();
+        match self.state {
+            State::Closed => self.failures.clear(),
+            State::Trying { .. } => self.state = State::Closed,
+            // A call that began before it opened.
+            State::Open { .. } => {}
+        }
     }
 
     /// True if it opened.
@@ -137,7 +141,8 @@ mod tests {
             breaker.failed(now);
         }
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert!(breaker.is_open());
+            breaker.succeeded();
+            assert!(breaker.is_open(), "that call began before");
             assert_eq!(breaker.admit(now), Err(pause * SEC));
             now += pause * SEC;
             assert_eq!(breaker.admit(now), Ok(()));

@@ -1,6 +1,6 @@
 //! Guests as core modules in text. `wit-component` makes components of them, as a language's toolchain would.
 
-use keelstone_plugins::{Grant, Package, Put, Request, Write, pack};
+use keelstone_plugins::{Package, Put, Request, Write, pack};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -114,10 +114,6 @@ const WASI: &str = "
     package wasi:sockets@0.2.0 {
       interface instance-network { resource network; instance-network: func() -> network; }
     }";
-
-pub fn grant(text: &str) -> Grant {
-    Grant::parse(&format!("plugin = 'guest'\n{text}")).unwrap()
-}
 
 /// A put of a value of zeroes.
 pub fn request(key: &str, value_bytes: usize) -> Request {

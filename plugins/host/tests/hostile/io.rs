@@ -1,7 +1,7 @@
 //! Destinations, which may wait, and what they are given of WASI.
 
-use crate::guest::{component_of, grant};
-use crate::{HOST, PATIENT};
+use crate::guest::component_of;
+use crate::{HOST, PATIENT, grant};
 use keelstone_plugins::{CallError, Destination, Failure, Limit, LoadError, Package, pack};
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering::Relaxed;

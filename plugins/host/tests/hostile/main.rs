@@ -6,10 +6,10 @@ mod hook;
 mod io;
 mod resident;
 
-use guest::{ALLOW_ALL, Guest, grant, request};
+use guest::{ALLOW_ALL, Guest, request};
 use keelstone_plugins::{
-    Admission, CallError, Compiled, Host, HostOptions, KeyValue, Keys, Limit, LoadError, NoKeys, Outcome, Package,
-    Problem, TrustedKeys, Verdict, pack, sign,
+    Admission, CallError, Compiled, Grant, Host, HostOptions, KeyValue, Keys, Limit, LoadError, NoKeys, Outcome,
+    Package, Problem, TrustedKeys, Verdict, pack, sign,
 };
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -18,6 +18,10 @@ static HOST: LazyLock<Host> = LazyLock::new(|| Host::new(HostOptions::default())
 
 /// Long enough for any machine; only guests that do not end are given less.
 const PATIENT: &str = "[limits]\ntime = '60s'\n";
+
+fn grant(text: &str) -> Grant {
+    Grant::parse(&format!("plugin = 'guest'\n{text}")).unwrap()
+}
 
 /// Does this, and then allows everything.
 fn checking(check: &str) -> Guest {

@@ -1,7 +1,7 @@
 //! Plugins that come and go leave nothing behind.
 
-use crate::guest::{Guest, grant};
-use crate::{PATIENT, check};
+use crate::guest::Guest;
+use crate::{PATIENT, check, grant};
 use keelstone_plugins::{Compiled, Host, HostOptions};
 
 /// Bytes of this process that are in memory.
