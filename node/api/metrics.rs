@@ -118,18 +118,33 @@ impl WatchLoop {
     }
 }
 
-/// One histogram for each outcome.
+/// One histogram for each outcome. That of failures is shown from the first one on, as in etcd: nearly all stay empty, and each
+/// would be as many series as it has buckets.
 #[derive(Clone, Debug)]
 pub struct Outcomes {
     succeeded: Histogram,
-    failed: Histogram,
+    durations: HistogramVec,
+    /// The label before the outcome, if there is one.
+    kind: Option<Arc<str>>,
 }
 
 impl Outcomes {
-    pub fn observe(&self, seconds: f64, succeeded: bool) {
-        let histogram = if succeeded { &self.succeeded } else { &self.failed };
-        histogram.observe(seconds);
+    fn of(durations: &HistogramVec, kind: Option<&str>) -> Self {
+        let succeeded = durations.with_label_values(&labels(kind, "true"));
+        Self { succeeded, durations: durations.clone(), kind: kind.map(Arc::from) }
     }
+
+    pub fn observe(&self, seconds: f64, succeeded: bool) {
+        if succeeded {
+            self.succeeded.observe(seconds);
+        } else {
+            self.durations.with_label_values(&labels(self.kind.as_deref(), "false")).observe(seconds);
+        }
+    }
+}
+
+fn labels<'l>(kind: Option<&'l str>, success: &'l str) -> Vec<&'l str> {
+    kind.into_iter().chain([success]).collect()
 }
 
 fn range_durations(registry: &Registry) -> Result<Outcomes, Error> {
@@ -139,7 +154,7 @@ fn range_durations(registry: &Registry) -> Result<Outcomes, Error> {
         &["success"],
     )?;
     registry.register(Box::new(durations.clone()))?;
-    Ok(Outcomes { succeeded: durations.with_label_values(&["true"]), failed: durations.with_label_values(&["false"]) })
+    Ok(Outcomes::of(&durations, None))
 }
 
 /// etcd's `etcd_server_request_duration_seconds`: from the gate to the answer, by what was asked.
@@ -168,10 +183,7 @@ impl RequestDurations {
             &["type", "success"],
         )?;
         registry.register(Box::new(durations.clone()))?;
-        let of = |kind: &str| Outcomes {
-            succeeded: durations.with_label_values(&[kind, "true"]),
-            failed: durations.with_label_values(&[kind, "false"]),
-        };
+        let of = |kind| Outcomes::of(&durations, Some(kind));
         Ok(Self {
             range: of("Range"),
             read_only_txn: of("ReadonlyTxn"),
@@ -188,10 +200,7 @@ impl RequestDurations {
 
     /// Of a command on access control, by its name; looked up at each call, since they are rare.
     pub fn of_auth(&self, kind: &str) -> Outcomes {
-        Outcomes {
-            succeeded: self.durations.with_label_values(&[kind, "true"]),
-            failed: self.durations.with_label_values(&[kind, "false"]),
-        }
+        Outcomes::of(&self.durations, Some(kind))
     }
 }
 
