@@ -2,9 +2,10 @@
 
 use crate::certs::{Authority, LOCAL, Pair};
 use crate::{folder, suite};
-use keelstone_harness::{Cluster, ClusterSpec, free_port, tools};
+use keelstone_harness::{Cluster, ClusterSpec, free_port, tools, wait};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// A program and the words before the command.
 type Program = (PathBuf, &'static [&'static str]);
@@ -74,6 +75,37 @@ async fn etcdctl_shows_its_certificate_and_believes_the_right_server() {
         let (code, text) = run(&program, &folder, &words);
         assert_eq!(code, Some(0), "{program:?}: {text}");
         assert!(text.contains("is healthy"), "{program:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn make_mirror_writes_to_a_cluster_behind_tls() {
+    let folder = folder("mirror");
+    let authority = Authority::new(&folder, "ca");
+    let (pair, ann) = (authority.sign("server", LOCAL), authority.sign("ann", LOCAL));
+    let port = free_port();
+    let there = format!("https://127.0.0.1:{port}");
+    let _destination = start(port, &there, &authority, &pair).await;
+    let source = Cluster::start(suite(), &ClusterSpec { proxied: false, ..ClusterSpec::of(1) }).await;
+    let from = format!("--endpoints={}", source[0].endpoint());
+    let trust = [flag("cacert", &authority.file()), flag("cert", &ann.cert), flag("key", &ann.key)];
+    let as_destination = trust.each_ref().map(|flag| flag.replacen("--", "--dest-", 1));
+    let programs = programs("make_mirror_writes_to_a_cluster_behind_tls");
+    for (number, program) in programs.iter().enumerate() {
+        let key = format!("key/{number}");
+        let mirror =
+            [&[&from[..], "make-mirror", &there], &as_destination.each_ref().map(|flag| &flag[..])[..]].concat();
+        let mut mirroring = Command::new(&program.0);
+        let mut mirroring = mirroring.args(program.1).args(&mirror).stderr(Stdio::null()).spawn().expect("run etcdctl");
+        assert_eq!(run(program, &folder, &[&from, "put", &key, "v"]), (Some(0), "OK\n".to_owned()));
+        let at_destination = format!("--endpoints={there}");
+        let get = [&at_destination[..], &trust[0], &trust[1], &trust[2], "get", &key, "--print-value-only"];
+        wait::until("the key at the destination", Duration::from_secs(30), || async {
+            (run(program, &folder, &get).1 == "v\n").then_some(())
+        })
+        .await;
+        mirroring.kill().expect("it still runs");
+        mirroring.wait().expect("its end");
     }
 }
 

@@ -45,14 +45,6 @@ pub async fn settings(call: &Call) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-/// For these endpoints and nobody in particular, all else as the flags say.
-///
-/// # Errors
-/// If a flag contradicts another, or a file cannot be used.
-pub fn to_endpoints(values: &Values, endpoints: &[String]) -> Result<Settings, Failure> {
-    to_servers(values, endpoints, "")
-}
-
 fn to_servers(values: &Values, endpoints: &[String], server_name: &str) -> Result<Settings, Failure> {
     let text = |flag: &str| values.text(flag).to_owned();
     let asked = Secure {
@@ -63,6 +55,14 @@ fn to_servers(values: &Values, endpoints: &[String], server_name: &str) -> Resul
         insecure_transport: values.switch("insecure-transport"),
         insecure_skip_verify: values.switch("insecure-skip-tls-verify"),
     };
+    to_secured(values, endpoints, &asked)
+}
+
+/// For these endpoints and nobody in particular, behind TLS as it is `asked` for, all else as the flags say.
+///
+/// # Errors
+/// If a flag contradicts another, or a file cannot be used.
+pub fn to_secured(values: &Values, endpoints: &[String], asked: &Secure) -> Result<Settings, Failure> {
     let mut named: Vec<String> = endpoints.iter().filter(|endpoint| !endpoint.is_empty()).cloned().collect();
     if named.is_empty() {
         named.push("127.0.0.1:2379".to_owned());

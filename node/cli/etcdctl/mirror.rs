@@ -5,8 +5,8 @@ use super::failure::{Failure, Outcome};
 use super::flags::{Flag, Kind};
 use super::tree::{Command, Group};
 use super::{Call, lock, printer, range};
-use crate::cli::exit;
 use crate::client::{Client, methods};
+use crate::net::tls::Secure;
 use bytes::Bytes;
 use keelstone_proto::etcdserverpb::request_op::Request;
 use keelstone_proto::etcdserverpb::{
@@ -48,15 +48,17 @@ async fn run(call: &mut Call) -> Outcome {
         return Err(Failure::args("make-mirror takes one destination argument"));
     };
     let values = &call.values;
-    for flag in ["dest-cert", "dest-key", "dest-cacert"] {
-        if values.is_set(flag) {
-            return Err(no_tls(flag));
-        }
-    }
-    if !values.switch("dest-insecure-transport") {
-        return Err(no_tls("dest-insecure-transport=false"));
-    }
-    let mut settings = connection::to_endpoints(values, std::slice::from_ref(destination))?;
+    let text = |flag: &str| values.text(flag).to_owned();
+    let asked = Secure {
+        cert: text("dest-cert"),
+        key: text("dest-key"),
+        cacert: text("dest-cacert"),
+        server_name: String::new(),
+        insecure_transport: values.switch("dest-insecure-transport"),
+        // As in etcdctl there is no such flag for the destination.
+        insecure_skip_verify: false,
+    };
+    let mut settings = connection::to_secured(values, std::slice::from_ref(destination), &asked)?;
     settings.user = split_user(values.text("dest-user"), values.text("dest-password"), "Destination Password: ")?
         .filter(|(_, password)| !password.is_empty());
     let to = connection::open(settings).await?;
@@ -77,12 +79,6 @@ async fn run(call: &mut Call) -> Outcome {
         ended = mirror.run(start, limit) => ended,
         outcome = tell(count) => outcome,
     }
-}
-
-fn no_tls(flag: &str) -> Failure {
-    let text =
-        format!("--{flag}: TLS is not built yet in Keelstone's etcdctl; etcd's own etcdctl works with this server");
-    Failure::new(exit::NOT_BUILT, text)
 }
 
 async fn tell(count: Arc<AtomicI64>) -> Outcome {
