@@ -1,6 +1,6 @@
 //! What etcd's own alerts do not look at. Those work unchanged beside these.
 
-use crate::query::{metric, metric_with, observed};
+use crate::query::{metric, observed};
 use crate::rules::{Alert, Case, Severity};
 
 /// Members of the cases.
@@ -21,22 +21,17 @@ fn backups() -> Vec<Alert> {
             query: metric("keelstone_backup_age_seconds").above(86_400.0),
             hold: "10m",
             severity: Severity::Critical,
-            summary: "The newest backup is older than a day",
-            meaning: "What was written since then exists on the members alone. Lower the limit if your schedule is tighter.",
+            summary: "The newest full backup is older than a day",
+            meaning: "What no segment holds since then exists on the members alone. Lower the limit if your schedule is tighter.",
             steps: &[
                 "`keelstone ctl backup schedule` on the leader says when the next is due and how the last one went.",
                 "`keelstone ctl backup now` tries one and says what is in the way: the place cannot be written to, it is full, the clock.",
                 "Look for lines with \"backup\" in the leader's log.",
             ],
-            fires: Case {
-                series: &[(r#"keelstone_backup_age_seconds{job="etcd",instance="a"}"#, "90000+60x20")],
+            case: Case {
+                series: &[(r#"keelstone_backup_age_seconds{job="etcd",instance="a"}"#, "90000+60x20", "80000+60x20")],
                 at: "15m",
                 labels: M,
-            },
-            is_quiet: Case {
-                series: &[(r#"keelstone_backup_age_seconds{job="etcd",instance="a"}"#, "80000+60x20")],
-                at: "15m",
-                labels: &[],
             },
         },
         Alert {
@@ -50,15 +45,14 @@ fn backups() -> Vec<Alert> {
                 "`keelstone ctl backup schedule` names the reason of the last failure.",
                 "`keelstone ctl backup verify` reads back what is there.",
             ],
-            fires: Case {
-                series: &[(r#"keelstone_backup_failures_total{job="etcd",instance="a"}"#, "0x10 1x20")],
+            case: Case {
+                series: &[(
+                    r#"keelstone_backup_failures_total{job="etcd",instance="a",kind="full",reason="io"}"#,
+                    "0x10 1x20",
+                    "3x40",
+                )],
                 at: "20m",
-                labels: M,
-            },
-            is_quiet: Case {
-                series: &[(r#"keelstone_backup_failures_total{job="etcd",instance="a"}"#, "3x40")],
-                at: "20m",
-                labels: &[],
+                labels: &[("job", "etcd"), ("instance", "a"), ("kind", "full"), ("reason", "io")],
             },
         },
         Alert {
@@ -73,15 +67,10 @@ fn backups() -> Vec<Alert> {
                 "`keelstone ctl backup verify` finds which files are damaged; `forget` them, then `keelstone ctl backup now` and a drill again.",
                 "If a drill of a fresh backup fails too, look at KeelstoneCorruption.",
             ],
-            fires: Case {
-                series: &[(r#"keelstone_backup_drill_failures_total{job="etcd",instance="a"}"#, "0x10 1x20")],
+            case: Case {
+                series: &[(r#"keelstone_backup_drill_failures_total{job="etcd",instance="a"}"#, "0x10 1x20", "0x40")],
                 at: "20m",
                 labels: M,
-            },
-            is_quiet: Case {
-                series: &[(r#"keelstone_backup_drill_failures_total{job="etcd",instance="a"}"#, "0x40")],
-                at: "20m",
-                labels: &[],
             },
         },
         Alert {
@@ -92,18 +81,17 @@ fn backups() -> Vec<Alert> {
             summary: "Segments of the log between two backups are missing",
             meaning: "A full backup was made in their place: the newest state is safe, some revisions between are not.",
             steps: &[
-                "Was the place of the backups away for longer than the log is kept? Raise --snapshot-count, or mend the place.",
+                "Was the place of the backups away for longer than the log is kept? Raise --snapshot-catchup-entries, or mend the place.",
                 "`keelstone ctl backup list` shows which revisions can be had back.",
             ],
-            fires: Case {
-                series: &[(r#"keelstone_backup_gaps_total{job="etcd",instance="a"}"#, "0x10 1x20")],
+            case: Case {
+                series: &[(
+                    r#"keelstone_backup_gaps_total{job="etcd",instance="a",reason="purged"}"#,
+                    "0x10 1x20",
+                    "2x40",
+                )],
                 at: "20m",
-                labels: M,
-            },
-            is_quiet: Case {
-                series: &[(r#"keelstone_backup_gaps_total{job="etcd",instance="a"}"#, "2x40")],
-                at: "20m",
-                labels: &[],
+                labels: &[("job", "etcd"), ("instance", "a"), ("reason", "purged")],
             },
         },
     ]
@@ -123,15 +111,14 @@ fn corruption() -> Vec<Alert> {
                 "Keep a copy of its data directory, remove the member, wipe the directory and add it again: it is sent the state of the others.",
                 "`etcdctl alarm disarm` once all hashes are equal. Check memory and disk of the machine before you trust it.",
             ],
-            fires: Case {
-                series: &[(r#"keelstone_corruption_checks_failed_total{job="etcd",instance="a"}"#, "0x10 1x20")],
+            case: Case {
+                series: &[(
+                    r#"keelstone_corruption_checks_failed_total{job="etcd",instance="a",check="periodic"}"#,
+                    "0x10 1x20",
+                    "0x40",
+                )],
                 at: "20m",
-                labels: M,
-            },
-            is_quiet: Case {
-                series: &[(r#"keelstone_corruption_checks_failed_total{job="etcd",instance="a"}"#, "0x40")],
-                at: "20m",
-                labels: &[],
+                labels: &[("job", "etcd"), ("instance", "a"), ("check", "periodic")],
             },
         },
         Alert {
@@ -140,30 +127,35 @@ fn corruption() -> Vec<Alert> {
                 .increase("2d")
                 .sum_by(&["job"])
                 .above(0.0)
-                .unless(metric("keelstone_corruption_checks_total").increase("2d").sum_by(&["job"]).above(0.0)),
+                .unless(
+                    metric("keelstone_corruption_check_last_success_timestamp_seconds")
+                        .changes("2d")
+                        .sum_by(&["job"])
+                        .above(0.0),
+                ),
             hold: "1h",
             severity: Severity::Warning,
-            summary: "No corruption check could compare the members for two days",
-            meaning: "Checks ran and found nothing to compare with: members were away, or their revisions too far apart.",
+            summary: "No corruption check compared all members in two days",
+            meaning: "Checks ran and some member could not be compared in each: it did not answer, or is at another compaction.",
             steps: &[
                 "`etcdctl endpoint status --cluster -w table`: are all members there, and at the same revision?",
                 "`etcdctl endpoint hashkv --cluster` compares by hand.",
             ],
-            fires: Case {
+            case: Case {
                 series: &[
-                    (r#"keelstone_corruption_checks_incomparable_total{job="etcd",instance="a"}"#, "0+1x120"),
-                    (r#"keelstone_corruption_checks_total{job="etcd",instance="a"}"#, "5x120"),
+                    (
+                        r#"keelstone_corruption_checks_incomparable_total{job="etcd",instance="a",check="periodic"}"#,
+                        "0+1x120",
+                        "0+1x120",
+                    ),
+                    (
+                        r#"keelstone_corruption_check_last_success_timestamp_seconds{job="etcd",instance="a",check="periodic"}"#,
+                        "5x120",
+                        "5+60x120",
+                    ),
                 ],
                 at: "90m",
                 labels: &[("job", "etcd")],
-            },
-            is_quiet: Case {
-                series: &[
-                    (r#"keelstone_corruption_checks_incomparable_total{job="etcd",instance="a"}"#, "0+1x120"),
-                    (r#"keelstone_corruption_checks_total{job="etcd",instance="a"}"#, "5+1x120"),
-                ],
-                at: "90m",
-                labels: &[],
             },
         },
     ]
@@ -173,7 +165,7 @@ fn state() -> Vec<Alert> {
     vec![
         Alert {
             name: "KeelstoneAlarm",
-            query: metric_with("etcd_debugging_server_alarms", "").max_by(&["job", "alarm_type"]).above(0.0),
+            query: metric("etcd_debugging_server_alarms").max_by(&["job", "alarm_type"]).above(0.0),
             hold: "0m",
             severity: Severity::Critical,
             summary: "An alarm is raised: the cluster refuses requests",
@@ -183,21 +175,14 @@ fn state() -> Vec<Alert> {
                 "NOSPACE: `etcdctl compact` to a revision that nobody needs, `etcdctl defrag --cluster` (it does not stop the members), then `etcdctl alarm disarm`; or raise --quota-backend-bytes. `keelstone ctl endpoint status` shows size and quota.",
                 "CORRUPT: see KeelstoneCorruption.",
             ],
-            fires: Case {
+            case: Case {
                 series: &[(
                     r#"etcd_debugging_server_alarms{job="etcd",instance="a",server_id="1",alarm_type="NOSPACE"}"#,
                     "0x5 1x20",
-                )],
-                at: "10m",
-                labels: &[("job", "etcd"), ("alarm_type", "NOSPACE")],
-            },
-            is_quiet: Case {
-                series: &[(
-                    r#"etcd_debugging_server_alarms{job="etcd",instance="a",server_id="1",alarm_type="NOSPACE"}"#,
                     "1x5 0x20",
                 )],
                 at: "10m",
-                labels: &[],
+                labels: &[("job", "etcd"), ("alarm_type", "NOSPACE")],
             },
         },
         Alert {
@@ -212,15 +197,14 @@ fn state() -> Vec<Alert> {
                 "Panel \"Syncs\" of Raft and storage: are writes more than before, or syncs slower?",
                 "Give the log a disk of its own: --wal-dir.",
             ],
-            fires: Case {
-                series: &[(r#"etcd_disk_wal_fsync_duration_seconds_sum{job="etcd",instance="a"}"#, "0+54x40")],
+            case: Case {
+                series: &[(
+                    r#"etcd_disk_wal_fsync_duration_seconds_sum{job="etcd",instance="a"}"#,
+                    "0+54x40",
+                    "0+30x40",
+                )],
                 at: "30m",
                 labels: M,
-            },
-            is_quiet: Case {
-                series: &[(r#"etcd_disk_wal_fsync_duration_seconds_sum{job="etcd",instance="a"}"#, "0+30x40")],
-                at: "30m",
-                labels: &[],
             },
         },
     ]
@@ -241,23 +225,15 @@ fn lag() -> Vec<Alert> {
             meaning: "Their clients see changes late. Writes are not slowed down.",
             steps: &[
                 "Panel \"Watchers that lag\" of Requests, watches and leases: on one member or on all?",
-                "One: a client that does not read; its address stands in the member's log. All: the members are short of CPU.",
+                "One: a client that does not read; `ss -tn` on the member shows a connection whose Send-Q stays full. All: the members are short of CPU.",
             ],
-            fires: Case {
+            case: Case {
                 series: &[
-                    (r#"etcd_debugging_mvcc_slow_watcher_total{job="etcd",instance="a"}"#, "20x40"),
-                    (r#"etcd_debugging_mvcc_watcher_total{job="etcd",instance="a"}"#, "100x40"),
+                    (r#"etcd_debugging_mvcc_slow_watcher_total{job="etcd",instance="a"}"#, "20x40", "5x40"),
+                    (r#"etcd_debugging_mvcc_watcher_total{job="etcd",instance="a"}"#, "100x40", "100x40"),
                 ],
                 at: "30m",
                 labels: M,
-            },
-            is_quiet: Case {
-                series: &[
-                    (r#"etcd_debugging_mvcc_slow_watcher_total{job="etcd",instance="a"}"#, "5x40"),
-                    (r#"etcd_debugging_mvcc_watcher_total{job="etcd",instance="a"}"#, "100x40"),
-                ],
-                at: "30m",
-                labels: &[],
             },
         },
         Alert {
@@ -274,21 +250,13 @@ fn lag() -> Vec<Alert> {
                 "Is the network between it and the leader slow or lossy? Panel \"Round trips between members\".",
                 "If it never catches up: remove it, wipe its data directory, add it again.",
             ],
-            fires: Case {
+            case: Case {
                 series: &[
-                    (r#"etcd_server_proposals_applied_total{job="etcd",instance="a"}"#, "1000x40"),
-                    (r#"etcd_server_proposals_applied_total{job="etcd",instance="b"}"#, "9000x40"),
+                    (r#"etcd_server_proposals_applied_total{job="etcd",instance="a"}"#, "1000x40", "8990x40"),
+                    (r#"etcd_server_proposals_applied_total{job="etcd",instance="b"}"#, "9000x40", "9000x40"),
                 ],
                 at: "30m",
                 labels: M,
-            },
-            is_quiet: Case {
-                series: &[
-                    (r#"etcd_server_proposals_applied_total{job="etcd",instance="a"}"#, "8990x40"),
-                    (r#"etcd_server_proposals_applied_total{job="etcd",instance="b"}"#, "9000x40"),
-                ],
-                at: "30m",
-                labels: &[],
             },
         },
     ]

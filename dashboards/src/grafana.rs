@@ -55,8 +55,6 @@ pub enum Unit {
     PerSecond,
     /// 0 to 1.
     Share,
-    /// Unix seconds, shown as how long ago that was.
-    Ago,
 }
 
 impl Unit {
@@ -70,7 +68,6 @@ impl Unit {
             Unit::RequestsPerSecond => "reqps",
             Unit::PerSecond => "cps",
             Unit::Share => "percentunit",
-            Unit::Ago => "dateTimeFromNow",
         }
     }
 }

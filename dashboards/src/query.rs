@@ -56,10 +56,6 @@ pub fn observed(family: &'static str, matchers: &str) -> Query {
     labelled(family, &format!("{family}_sum"), matchers)
 }
 
-pub fn now() -> Query {
-    Query { text: "time()".into(), families: BTreeSet::new(), is_atom: true }
-}
-
 fn labelled(family: &'static str, series: &str, matchers: &str) -> Query {
     let separator = if matchers.is_empty() { "" } else { ", " };
     let text = format!("{series}{{{WHOM}{separator}{matchers}}}");
@@ -69,41 +65,33 @@ fn labelled(family: &'static str, series: &str, matchers: &str) -> Query {
 impl Query {
     /// Per second, over the window.
     pub fn rate(self) -> Self {
-        self.call("rate", &format!("[{WINDOW}]"), "")
+        self.call("rate", &format!("[{WINDOW}]"))
     }
 
     /// Growth of a counter over `window`.
     pub fn increase(self, window: &str) -> Self {
-        self.call("increase", &format!("[{window}]"), "")
+        self.call("increase", &format!("[{window}]"))
     }
 
     /// How often a value has changed in `window`.
     pub fn changes(self, window: &str) -> Self {
-        self.call("changes", &format!("[{window}]"), "")
-    }
-
-    pub fn max_over(self, window: &str) -> Self {
-        self.call("max_over_time", &format!("[{window}]"), "")
+        self.call("changes", &format!("[{window}]"))
     }
 
     pub fn sum(self) -> Self {
-        self.call("sum", "", "")
+        self.call("sum", "")
     }
 
     pub fn max(self) -> Self {
-        self.call("max", "", "")
-    }
-
-    pub fn count(self) -> Self {
-        self.call("count", "", "")
+        self.call("max", "")
     }
 
     pub fn sum_by(self, labels: &[&str]) -> Self {
-        self.call(&format!("sum by ({}) ", labels.join(", ")), "", "")
+        self.call(&format!("sum by ({}) ", labels.join(", ")), "")
     }
 
     pub fn max_by(self, labels: &[&str]) -> Self {
-        self.call(&format!("max by ({}) ", labels.join(", ")), "", "")
+        self.call(&format!("max by ({}) ", labels.join(", ")), "")
     }
 
     /// The largest `count` series.
@@ -138,20 +126,8 @@ impl Query {
     }
 
     pub fn above(self, limit: f64) -> Self {
-        self.compare(">", limit)
-    }
-
-    pub fn below(self, limit: f64) -> Self {
-        self.compare("<", limit)
-    }
-
-    pub fn equals(self, value: f64) -> Self {
-        self.compare("==", value)
-    }
-
-    fn compare(self, operator: &str, value: f64) -> Self {
         let Query { text, families, .. } = self.atom();
-        Query { text: format!("{text} {operator} {value}"), families, is_atom: false }
+        Query { text: format!("{text} > {limit}"), families, is_atom: false }
     }
 
     fn with(self, operator: &str, other: Self) -> Self {
@@ -160,8 +136,8 @@ impl Query {
         Query { text: format!("{} {operator} {}", left.text, right.text), families, is_atom: false }
     }
 
-    fn call(self, function: &str, range: &str, more: &str) -> Self {
-        Query { text: format!("{function}({}{range}{more})", self.text), families: self.families, is_atom: true }
+    fn call(self, function: &str, range: &str) -> Self {
+        Query { text: format!("{function}({}{range})", self.text), families: self.families, is_atom: true }
     }
 
     fn atom(self) -> Self {

@@ -21,9 +21,7 @@ pub struct Alert {
     pub meaning: &'static str,
     /// What to look at and to do, in this order.
     pub steps: &'static [&'static str],
-    /// Series under which it fires, with the labels that it fires with, and series under which it does not.
-    pub fires: Case,
-    pub is_quiet: Case,
+    pub case: Case,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +41,14 @@ impl Severity {
     }
 }
 
-/// Series and values in promtool's notation, a minute apart.
+/// Under what an alert fires, and under what not.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    pub series: &'static [(&'static str, &'static str)],
+    /// Each with the values under which it fires, then those under which it does not: in promtool's notation, a minute apart.
+    pub series: &'static [(&'static str, &'static str, &'static str)],
     /// When it is looked at.
     pub at: &'static str,
-    /// Labels beside severity; of a quiet case none.
+    /// With which labels it fires, beside severity.
     pub labels: &'static [(&'static str, &'static str)],
 }
 
@@ -146,16 +145,18 @@ impl Alert {
     }
 
     fn tests(&self) -> [Test; 2] {
-        let test = |case: &Case, what: &str, expected: Vec<Expected>| Test {
+        let Case { series, at, labels } = self.case;
+        let test = |what: &str, input_series: Vec<Series>, expected: Vec<Expected>| Test {
             name: format!("{} {what}", self.name),
             interval: "1m",
-            input_series: case.series.iter().map(|&(series, values)| Series { series, values }).collect(),
-            alert_rule_test: vec![Expectation { eval_time: case.at, alertname: self.name, exp_alerts: expected }],
+            input_series,
+            alert_rule_test: vec![Expectation { eval_time: at, alertname: self.name, exp_alerts: expected }],
         };
-        let mut labels: BTreeMap<_, _> = self.fires.labels.iter().copied().collect();
-        labels.insert("severity", self.severity.name());
+        let labels = labels.iter().copied().chain([("severity", self.severity.name())]).collect();
         let fired = Expected { exp_labels: labels, exp_annotations: self.annotations() };
-        [test(&self.fires, "fires", vec![fired]), test(&self.is_quiet, "is quiet", Vec::new())]
+        let firing = series.iter().map(|&(series, values, _)| Series { series, values });
+        let quiet = series.iter().map(|&(series, _, values)| Series { series, values });
+        [test("fires", firing.collect(), vec![fired]), test("is quiet", quiet.collect(), Vec::new())]
     }
 }
 

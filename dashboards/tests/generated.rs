@@ -2,9 +2,9 @@
 
 use keelstone_dashboards::query::{Place, Query};
 use keelstone_dashboards::{LATER_FAMILIES, alerts, boards, files, recordings};
+use keelstone_harness::tools;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -52,11 +52,7 @@ fn every_family_that_is_read_exists() {
 #[test]
 fn every_family_of_our_own_is_shown_or_watched() {
     // Times of the last event, beside an age or a count that is shown.
-    let detail = [
-        "keelstone_backup_drill_timestamp_seconds",
-        "keelstone_backup_last_success_timestamp_seconds",
-        "keelstone_corruption_check_last_success_timestamp_seconds",
-    ];
+    let detail = ["keelstone_backup_drill_timestamp_seconds", "keelstone_backup_last_success_timestamp_seconds"];
     let read: BTreeSet<&str> = queries().iter().flat_map(|(_, query)| query.families().clone()).collect();
     for family in families().iter().filter(|family| family.starts_with("keelstone_")) {
         assert!(read.contains(family.as_str()) != detail.contains(&family.as_str()), "{family}");
@@ -79,17 +75,10 @@ fn no_two_lines_of_panels_show_the_same() {
     }
 }
 
-/// None, with a loud line, where it is missing and need not be there.
-fn promtool() -> Option<Command> {
-    let found = Command::new("promtool").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        let required = std::env::var_os("KEELSTONE_REQUIRE_TOOLS").is_some();
-        assert!(!required, "no promtool, and KEELSTONE_REQUIRE_TOOLS is set");
-        drop(writeln!(std::io::stderr(), "SKIPPED promtool's checks of the rules: it is not installed"));
-        return None;
-    }
-    let mut command = Command::new("promtool");
-    command.current_dir(PathBuf::from(ROOT).join("prometheus"));
+/// None where it is missing and need not be there.
+fn promtool(test: &str) -> Option<Command> {
+    let mut command = tools::is_installed("promtool", test).then(|| Command::new("promtool"))?;
+    command.current_dir(Path::new(ROOT).join("prometheus"));
     Some(command)
 }
 
@@ -101,14 +90,14 @@ fn passes(mut command: Command) {
 
 #[test]
 fn alerts_fire_when_they_should_and_not_else() {
-    let Some(mut promtool) = promtool() else { return };
+    let Some(mut promtool) = promtool("alerts_fire_when_they_should_and_not_else") else { return };
     promtool.args(["test", "rules", "alerts_test.yaml"]);
     passes(promtool);
 }
 
 #[test]
 fn prometheus_takes_the_rules() {
-    let Some(mut promtool) = promtool() else { return };
+    let Some(mut promtool) = promtool("prometheus_takes_the_rules") else { return };
     promtool.args(["check", "rules", "alerts.yaml", "recordings.yaml"]);
     passes(promtool);
 }
@@ -117,9 +106,7 @@ fn prometheus_takes_the_rules() {
 #[test]
 fn grafana_knows_all_that_the_dashboards_say() {
     let Some(python) = std::env::var_os("KEELSTONE_GRAFANA_PYTHON") else {
-        assert!(std::env::var_os("KEELSTONE_REQUIRE_TOOLS").is_none(), "no KEELSTONE_GRAFANA_PYTHON");
-        drop(writeln!(std::io::stderr(), "SKIPPED the schema of the dashboards: no KEELSTONE_GRAFANA_PYTHON"));
-        return;
+        return tools::say_skipped("grafana_knows_all_that_the_dashboards_say", "no KEELSTONE_GRAFANA_PYTHON");
     };
     let mut check = Command::new(python);
     check.current_dir(ROOT).arg("check_schema.py");

@@ -12,6 +12,7 @@ mod writers;
 
 use cache::Cache;
 use keelstone_harness::check::{agreement, assert_none};
+use keelstone_harness::faults::once_leases_ended;
 use keelstone_harness::{Cluster, ClusterSpec, Random, Suite, wait};
 use record::Journal;
 use std::sync::{Arc, OnceLock};
@@ -124,14 +125,7 @@ async fn what_an_api_server_is_told_is_whole_and_in_order_while_members_are_kill
     api.stop_writers().await;
 
     let clients = cluster.clients();
-    // Events that still run out would move the last revision while we look.
-    let everything = wait::until("the last lease to end", Duration::from_secs(60), || async {
-        clients[0].get("serves").await.ok()?;
-        let left = clients[0].leases().await.ok()?.leases.len();
-        let scan = clients[0].get_all().await.ok()?;
-        (left == 0).then_some(scan)
-    })
-    .await;
+    let everything = once_leases_ended(&clients[0]).await;
     let outlive = everything.kvs.iter().filter(|kv| kv.lease != 0).count();
     assert_eq!(outlive, 0, "no event outlives its lease");
     let last = everything.header.as_ref().map_or(0, |header| header.revision);

@@ -9,11 +9,10 @@ use keelstone_harness::faults::{judge, serves};
 use keelstone_harness::load::{Load, LoadSpec};
 use keelstone_harness::proto::etcdserverpb::alarm_request::AlarmAction;
 use keelstone_harness::proto::etcdserverpb::{AlarmRequest, AlarmType};
-use keelstone_harness::{Client, Cluster, ClusterSpec, Random, Suite, wait};
+use keelstone_harness::{Client, Cluster, ClusterSpec, Random, Suite, tools, wait};
 use prometheus::{JOB, Prometheus, Sample};
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,12 +72,7 @@ fn alarm(action: AlarmAction) -> AlarmRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panel_shows_something_and_alerts_come_and_go() {
-    if !prometheus::is_installed() {
-        assert!(
-            std::env::var_os("KEELSTONE_REQUIRE_TOOLS").is_none(),
-            "no prometheus, and KEELSTONE_REQUIRE_TOOLS is set"
-        );
-        drop(writeln!(std::io::stderr(), "SKIPPED every_panel_shows_something_and_alerts_come_and_go: no prometheus"));
+    if !tools::is_installed("prometheus", "every_panel_shows_something_and_alerts_come_and_go") {
         return;
     }
     let suite = suite();

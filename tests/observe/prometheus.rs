@@ -27,10 +27,6 @@ pub struct Sample {
     pub value: f64,
 }
 
-pub fn is_installed() -> bool {
-    std::process::Command::new("prometheus").arg("--version").output().is_ok_and(|output| output.status.success())
-}
-
 impl Prometheus {
     /// Scrapes every second, and evaluates `rules` as often.
     pub async fn start(suite: &Suite, cluster: &Cluster, rules: &[PathBuf]) -> Self {

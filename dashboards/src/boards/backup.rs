@@ -1,7 +1,9 @@
 //! Could the cluster be had back?
 
 use crate::grafana::{Board, Row, Unit, graph, line, stat};
-use crate::query::metric;
+use crate::query::{metric, metric_with};
+
+const FULL: &str = r#"kind="full""#;
 
 pub fn board() -> Board {
     Board {
@@ -12,28 +14,28 @@ pub fn board() -> Board {
             title: "Backups",
             panels: vec![
                 stat(
-                    "Age of the newest",
+                    "Age of the newest full one",
                     Unit::Seconds,
-                    "What would be lost if everything burnt now. Members that have no place for backups say nothing.",
+                    "Of the newest full backup at the destination, as the leader sees it; -1 if there is none.",
                     line(metric("keelstone_backup_age_seconds").max(), ""),
                 ),
                 stat(
                     "Last drill passed",
                     Unit::Count,
-                    "1 if the newest state could be restored and had the right hash.",
+                    "1 if the newest state could be restored and had the right hash, 0 if not, -1 if there was no drill.",
                     line(metric("keelstone_backup_drill_passed").max(), ""),
                 ),
                 stat(
                     "Size of the last",
                     Unit::Bytes,
                     "Size of the last full backup.",
-                    line(metric("keelstone_backup_last_size_bytes").max(), ""),
+                    line(metric_with("keelstone_backup_last_size_bytes", FULL).max(), ""),
                 ),
                 stat(
                     "Time of the last",
                     Unit::Seconds,
                     "How long the last full backup took, verification included.",
-                    line(metric("keelstone_backup_last_duration_seconds").max(), ""),
+                    line(metric_with("keelstone_backup_last_duration_seconds", FULL).max(), ""),
                 ),
                 graph(
                     "Made and failed",
@@ -49,7 +51,7 @@ pub fn board() -> Board {
                 graph(
                     "Revisions that are in no backup",
                     Unit::Count,
-                    "The newest revision less that of the newest backup.",
+                    "The newest revision less that of the newest backup, full or delta, since the members were started.",
                     vec![line(
                         metric("etcd_debugging_mvcc_current_revision")
                             .max()
@@ -60,7 +62,7 @@ pub fn board() -> Board {
                 graph(
                     "Age over time",
                     Unit::Seconds,
-                    "Rises until the next backup.",
+                    "Rises until the next full backup; -1 on members that do not lead.",
                     vec![line(metric("keelstone_backup_age_seconds"), "{{instance}}")],
                 ),
             ],

@@ -1,7 +1,7 @@
 //! Where time and room go inside a member.
 
 use crate::grafana::{Board, Row, Unit, graph, line, rare};
-use crate::query::{metric, metric_with, observations, observed, quantile};
+use crate::query::{metric, observations, observed, quantile};
 
 pub fn board() -> Board {
     Board {
@@ -170,11 +170,11 @@ fn compaction() -> Row {
             graph(
                 "Corruption checks",
                 Unit::Count,
-                "Checks that compared, found a difference, or had nothing to compare with. Any failed one is an alert.",
+                "Checks that came to their end, those that found a difference, and members that could not be compared. A difference is an alert.",
                 vec![
-                    line(metric("keelstone_corruption_checks_total").sum(), "made"),
-                    line(metric("keelstone_corruption_checks_failed_total").sum(), "failed"),
-                    line(metric("keelstone_corruption_checks_incomparable_total").sum(), "nothing to compare with"),
+                    line(metric("keelstone_corruption_checks_total").sum(), "ended"),
+                    line(metric("keelstone_corruption_checks_failed_total").sum(), "found a difference"),
+                    line(metric("keelstone_corruption_checks_incomparable_total").sum(), "members not compared"),
                 ],
             ),
         ],
@@ -207,7 +207,7 @@ fn process() -> Row {
                 "Feature gates",
                 Unit::Count,
                 "How many members have a gate open.",
-                vec![line(metric_with("etcd_server_feature_enabled", "").sum_by(&["name"]), "{{name}}")],
+                vec![line(metric("etcd_server_feature_enabled").sum_by(&["name"]), "{{name}}")],
             ),
         ],
     }

@@ -4,7 +4,7 @@ use crate::check::{Truth, agreement, assert_none, lease, linear, watch};
 use crate::history::Outcome;
 use crate::load::{Load, LoadSpec};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
-use crate::proto::etcdserverpb::{AlarmRequest, AlarmType};
+use crate::proto::etcdserverpb::{AlarmRequest, AlarmType, RangeResponse};
 use crate::proto::mvccpb::Event;
 use crate::{Client, Cluster, Flow, Random, wait};
 use std::time::Duration;
@@ -130,21 +130,25 @@ pub async fn run(cluster: &mut Cluster, count: usize, spec: LoadSpec, mut random
     println!("{}", judge(&cluster.clients(), load).await);
 }
 
+/// All keys, once no lease is left: those that still run out would move the last revision while somebody looks.
+pub async fn once_leases_ended(client: &Client) -> RangeResponse {
+    wait::until("the last lease to end", Duration::from_secs(60), || async {
+        // So that this member knows of all leases by now; its list is its own.
+        client.get("serves").await.ok()?;
+        let left = client.leases().await.ok()?.leases.len();
+        let scan = client.get_all().await.ok()?;
+        (left == 0).then_some(scan)
+    })
+    .await
+}
+
 /// Stops the load and applies every checker.
 ///
 /// # Panics
 /// If any of them finds a fault.
 pub async fn judge(clients: &[Client], mut load: Load) -> Summary {
     load.stop_workers().await;
-    // Leases that still run out would move the last revision while we look.
-    let everything = wait::until("the last lease to end", Duration::from_secs(60), || async {
-        // So that this member knows of all leases by now; its list is its own.
-        clients[0].get("serves").await.ok()?;
-        let left = clients[0].leases().await.ok()?.leases.len();
-        let scan = clients[0].get_all().await.ok()?;
-        (left == 0).then_some(scan)
-    })
-    .await;
+    let everything = once_leases_ended(&clients[0]).await;
     let last = everything.header.as_ref().map_or(0, |header| header.revision);
     let remains = load.finish(last).await;
 

@@ -96,19 +96,35 @@ pub fn client(name: &str) -> Option<PathBuf> {
     Some(program)
 }
 
+/// Whether a program of other makers can be run. Where not, a loud line says so.
+///
+/// # Panics
+/// As [`etcdctl`].
+pub fn is_installed(program: &str, test: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        say_skipped(test, &format!("no {program}"));
+    }
+    found
+}
+
+/// Says loudly that a test, or a part of one, is left out.
+///
+/// # Panics
+/// If `KEELSTONE_REQUIRE_TOOLS` is set.
+pub fn say_skipped(test: &str, why: &str) {
+    let line = format!("SKIPPED {test}: {why}");
+    assert!(std::env::var_os("KEELSTONE_REQUIRE_TOOLS").is_none(), "{line}, and KEELSTONE_REQUIRE_TOOLS is set");
+    // Past the test runner's capture, to be seen in every run.
+    drop(writeln!(std::io::stderr(), "{line}"));
+}
+
 fn wanted(name: &str, minor: u32, test: &str) -> Option<PathBuf> {
     let found = find(name, minor);
     if found.is_none() {
         say_skipped(test, &format!("no {name} 3.{minor}"));
     }
     found
-}
-
-fn say_skipped(test: &str, why: &str) {
-    let line = format!("SKIPPED {test}: {why}");
-    assert!(std::env::var_os("KEELSTONE_REQUIRE_TOOLS").is_none(), "{line}, and KEELSTONE_REQUIRE_TOOLS is set");
-    // Past the test runner's capture, to be seen in every run.
-    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 fn find(name: &str, minor: u32) -> Option<PathBuf> {
